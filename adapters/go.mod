@@ -1,0 +1,12 @@
+module github.com/castlecloud/exchange/adapters
+
+go 1.25.0
+
+require github.com/castlecloud/exchange v0.1.0
+
+require (
+	github.com/shopspring/decimal v1.6.0 // indirect
+	github.com/tidwall/btree v1.8.2 // indirect
+)
+
+replace github.com/castlecloud/exchange => ../
