@@ -1,0 +1,68 @@
+# make check     format, vet, staticcheck, tidiness: seconds
+# make test      check, then every test of the three modules, raced
+# make bench     the benchmarks of the core
+# make fuzz      every fuzz target for FUZZTIME each
+# make services  what the tests need beside Go
+
+SHELL := bash
+.DEFAULT_GOAL := test
+
+# The developer's own flags must not decide what is tested.
+export GOFLAGS :=
+
+MODULES     := . adapters examples
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 30s
+
+.PHONY: check test bench fuzz services
+
+# Inside a workspace an incomplete go.sum goes unnoticed, so each module is
+# looked at on its own as well.
+check:
+	@set -eu -o pipefail; \
+	unformatted=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w is due on:"; echo "$$unformatted"; exit 1; fi
+	go vet work
+	go run $(STATICCHECK) work
+	@set -eu; for module in $(MODULES); do \
+		echo "GOWORK=off go -C $$module vet ./... && mod tidy -diff"; \
+		GOWORK=off go -C $$module vet ./...; \
+		GOWORK=off go -C $$module mod tidy -diff; \
+	done
+
+# Whether the race detector answers is tried, not guessed: it needs cgo, a C
+# compiler and an architecture it supports. Tests that mean nothing under it
+# (allocations, memory, minutes of work) are named TestNoRace and built only
+# without it; they run first, so that the last lines are those of the whole.
+test: check
+	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	printf 'module probe\n' >"$$dir/go.mod"; \
+	printf 'package main\n\nimport "C"\n\nfunc main() {}\n' >"$$dir/main.go"; \
+	if answer=$$(GOWORK=off go -C "$$dir" run -race . 2>&1); then \
+		echo "go test -count=1 -run '^TestNoRace' work"; \
+		go test -count=1 -run '^TestNoRace' work; \
+		echo "go test -count=1 -race work"; \
+		go test -count=1 -race work; \
+	else \
+		echo "The race detector does not answer; it needs cgo and a C compiler:"; echo "$$answer"; \
+		if [ "$${EXCHANGE_STRICT:-}" = 1 ]; then echo "EXCHANGE_STRICT=1: that is a failure."; exit 1; fi; \
+		echo "Testing without it: go test -count=1 work"; \
+		go test -count=1 work; \
+	fi
+
+bench:
+	go test -run '^$$' -bench . -benchmem .
+
+# go test fuzzes one target of one package at a time.
+fuzz:
+	@set -eu; packages=$$(go list work); \
+	for package in $$packages; do \
+		targets=$$(go test -list '^Fuzz' "$$package"); \
+		for target in $$(grep '^Fuzz' <<<"$$targets"); do \
+			echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) $$package"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+services:
+	@echo "The tests need no services: Go, git and make are enough."
