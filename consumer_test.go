@@ -1,0 +1,163 @@
+package exchange_test
+
+import (
+	"archive/zip"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What somebody gets who requires the modules from outside: they are served
+// from a module proxy made of files, at the version to be tagged next, and a
+// program that uses them is built where no workspace and no replacement helps.
+
+// tradingProgram is a first use of the package: two orders, one trade.
+const tradingProgram = `package main
+
+import (
+	"fmt"
+
+	"github.com/castlecloud/exchange"
+)
+
+func main() {
+	fmt.Println(exchange.Buy, exchange.Sell)
+}
+`
+
+const tradingOutput = "buy sell\n"
+
+const adaptersProgram = `package main
+
+import (
+	"fmt"
+
+	"github.com/castlecloud/exchange"
+	_ "github.com/castlecloud/exchange/adapters"
+)
+
+func main() {
+	fmt.Println(exchange.Buy)
+}
+`
+
+func TestConsumer(t *testing.T) {
+	needRepository(t)
+	version := readGoMod(t, "adapters", "mod").requirement(t, rootModule)
+	proxy := t.TempDir()
+	serveModule(t, proxy, rootModule, version, ".")
+	serveModule(t, proxy, rootModule+"/adapters", version, "adapters")
+
+	goEnv := strings.Split(strings.TrimSpace(goTool(t, ".", nil, "env", "GOMODCACHE", "GOPROXY")), "\n")
+	downloaded := filepath.Join(goEnv[0], "cache", "download")
+	env := []string{
+		"GOWORK=off",
+		"GOPROXY=file://" + filepath.ToSlash(proxy) + ",file://" + filepath.ToSlash(downloaded) + "," + goEnv[1],
+		"GONOPROXY=none",
+		"GOSUMDB=off", // the version is not published yet
+		// A cache of its own: in a shared one this version would stay as it is now.
+		"GOMODCACHE=" + filepath.Join(t.TempDir(), "mod"),
+		"GOFLAGS=-mod=mod -modcacherw -trimpath",
+	}
+	for _, tc := range []struct {
+		name, module, program, output string
+		modules                       []string // compiled in beside the standard library and the consumer
+	}{
+		{"root", rootModule, tradingProgram, tradingOutput, []string{rootModule, btreeModule, decimalModule}},
+		{"adapters", rootModule + "/adapters", adaptersProgram, "buy\n",
+			[]string{rootModule, rootModule + "/adapters", btreeModule, decimalModule}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeText(t, filepath.Join(dir, "go.mod"), fmt.Sprintf("module consumer\n\ngo 1.25.0\n\nrequire %s %s\n", tc.module, version))
+			writeText(t, filepath.Join(dir, "main.go"), tc.program)
+			if got := goTool(t, dir, env, "run", "."); got != tc.output {
+				t.Errorf("output:\n%s\nwant:\n%s", got, tc.output)
+			}
+			const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{with .Replace}} => {{.Path}}{{end}}{{end}}{{end}}"
+			lines := strings.Split(strings.TrimSpace(goTool(t, dir, env, "list", "-deps", "-f", format, ".")), "\n")
+			var modules []string
+			for _, line := range lines {
+				module, at, _ := strings.Cut(line, " ")
+				modules = append(modules, module)
+				if strings.HasPrefix(module, rootModule) && at != version {
+					t.Errorf("%s comes at %s, want %s", module, at, version)
+				}
+			}
+			slices.Sort(modules)
+			want := slices.Sorted(slices.Values(tc.modules))
+			if got := slices.Compact(modules); !slices.Equal(got, want) {
+				t.Errorf("modules compiled in:\n got %q\nwant %q", got, want)
+			}
+		})
+	}
+}
+
+// serveModule adds the module in dir to the file proxy, as the go command
+// would make it from the tag: without nested modules and version control.
+func serveModule(t *testing.T, proxy, module, version, dir string) {
+	t.Helper()
+	base := filepath.Join(proxy, filepath.FromSlash(module), "@v")
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	goMod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeText(t, filepath.Join(base, "list"), version+"\n")
+	writeText(t, filepath.Join(base, version+".info"), fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version))
+	writeText(t, filepath.Join(base, version+".mod"), string(goMod))
+
+	file, err := os.Create(filepath.Join(base, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	archive := zip.NewWriter(file)
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); entry.Name() == ".git" || err == nil && path != dir {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !entry.Type().IsRegular() {
+			return nil
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		w, err := archive.Create(module + "@" + version + "/" + filepath.ToSlash(name))
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("zip of %s: %v", module, err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatalf("zip of %s: %v", module, err)
+	}
+}
+
+func writeText(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
