@@ -1,0 +1,458 @@
+package exchange
+
+// MaxIcebergParts is the largest number of slices of an iceberg: its open
+// quantity over its DisplayQty, rounded up. It bounds the trades that one
+// resting order can cause.
+const MaxIcebergParts = 1000
+
+// unlimited lies beyond every coordinate of a level and before noLevel.
+const unlimited = noLevel - 1
+
+// MatcherConfig holds the settings of a Matcher; the zero value is good.
+type MatcherConfig struct {
+	DedupSpan  Time // 0: DefaultDedupSpan
+	DedupCount int  // 0: DefaultDedupCount
+	MaxOrders  int  // live orders; 0: DefaultMaxOrders
+}
+
+// Matcher is the order book of one instrument with price-time matching, and
+// without accounts, funds or limits per account: the Engine without its risk
+// checks. It is not safe for concurrent use.
+type Matcher struct {
+	*core
+	stream
+	book Book
+
+	state              InstrumentState
+	killed             bool
+	minPrice, maxPrice Price
+	priceLimited       bool  // maxPrice was given by someone
+	collarUp           int64 // millionths, -1: none
+	collarDown         int64
+	makerFee, takerFee FeeRate
+	rebates            bool // a fee is or was negative
+
+	nextOrder OrderID
+	nextTrade TradeID
+	maxOrders int
+
+	elected []ref   // triggered orders whose turn has not come
+	scratch []ref   // for mass cancels
+	slices  []slice // for dry runs
+
+	risk  *risk // nil for a Matcher alone
+	seats seats
+}
+
+// NewMatcher returns an empty book for the instrument.
+func NewMatcher(inst *Instrument, cfg MatcherConfig) *Matcher {
+	m := &Matcher{core: &core{}}
+	m.init(inst, cfg)
+	return m
+}
+
+func (m *Matcher) init(inst *Instrument, cfg MatcherConfig) {
+	m.stream.id = inst.ID()
+	m.stream.window.span, m.stream.window.count = DefaultDedupSpan, DefaultDedupCount
+	if cfg.DedupSpan > 0 {
+		m.stream.window.span = cfg.DedupSpan
+	}
+	if cfg.DedupCount > 0 {
+		m.stream.window.count = cfg.DedupCount
+	}
+	m.maxOrders = DefaultMaxOrders
+	if cfg.MaxOrders > 0 {
+		m.maxOrders = cfg.MaxOrders
+	}
+	m.book.init(inst)
+	m.state = InstrumentTrading
+	m.minPrice, m.maxPrice, m.priceLimited = inst.minPrice, inst.maxPrice, inst.maxPriceGiven
+	m.collarUp, m.collarDown = -1, -1
+	m.makerFee, m.takerFee = inst.makerFee, inst.takerFee
+	m.rebates = m.makerFee < 0 || m.takerFee < 0
+	m.nextOrder, m.nextTrade = 1, 1
+}
+
+// Apply applies a command and appends its events to dst. cmd is neither kept
+// nor changed. It never fails: a refusal is an event (CMD-004).
+func (m *Matcher) Apply(dst []Event, cmd *Command) []Event {
+	m.out, m.kind = dst, cmd.Kind
+	m.applyAlone(cmd)
+	dst, m.out = m.out, nil
+	return dst
+}
+
+func (m *Matcher) applyAlone(cmd *Command) {
+	switch {
+	case !cmd.Kind.valid() || !cmd.Kind.matcherAlone(cmd):
+		m.reject(m.core, cmd, InvalidKind)
+		return
+	case cmd.Time < 0:
+		m.reject(m.core, cmd, InvalidTime)
+		return
+	case cmd.Instrument != m.id && (cmd.Instrument != 0 || cmd.Kind.needs() == needsInstrument):
+		m.reject(m.core, cmd, UnknownInstrument)
+		return
+	}
+	if !m.begin(m.core, cmd, &m.book) {
+		return
+	}
+	before := m.now
+	if cmd.Time > m.now {
+		m.now = cmd.Time
+		m.expire()
+	}
+	m.apply(cmd, before)
+}
+
+// apply applies a command of this instrument that has passed the steps up to
+// the clock (CMD-001). before is the clock as it was.
+func (m *Matcher) apply(cmd *Command, before Time) {
+	var reason Reason
+	switch cmd.Kind {
+	case KindNewOrder:
+		reason = m.newOrder(cmd)
+	case KindCancel:
+		reason = m.cancel(cmd)
+	case KindReduce:
+		reason = m.reduce(cmd)
+	case KindAmend:
+		reason = m.amend(cmd)
+	case KindReplace:
+		reason = m.replace(cmd)
+	case KindMassCancel:
+		reason = m.massCancel(cmd)
+	case KindKill, KindLiftKill:
+		reason = m.kill(cmd)
+	case KindAdvanceTime:
+		reason = m.advanceTime(cmd, before)
+	case KindEndDay:
+		m.endDay(cmd)
+	default:
+		reason = m.administer(cmd)
+	}
+	if reason != 0 {
+		m.reject(m.core, cmd, reason)
+	}
+}
+
+// enter brings an accepted or triggered order to the market: it trades what
+// it can and rests, waits or ends. price is its limit or worst price, 0: none.
+func (m *Matcher) enter(r ref, price Price) {
+	b := &m.book
+	n := b.node(r)
+	typ, opp := n.typ(), b.ladder(n.side.Opposite())
+	limit := int64(unlimited)
+	if price != 0 {
+		limit = opp.x(price)
+	}
+	if typ == MarketToLimit {
+		if opp.best == 0 || opp.bestX > limit {
+			m.end(r, n, EventCanceled, NoLiquidity, price, nil)
+			return
+		}
+		limit, price = opp.bestX, b.levels.at(opp.best).price
+		if m.aboveMaxNotional(r, price, n.leaves) {
+			m.end(r, n, EventCanceled, NotionalAboveMax, price, nil)
+			return
+		}
+	}
+	if n.tif() == FOK && m.dryRun(r, n, limit, n.leaves) < n.leaves {
+		m.end(r, n, EventCanceled, FillOrKill, price, nil)
+		return
+	}
+	if n.extra != 0 {
+		if x := b.extras.at(n.extra); x.minQty > 0 {
+			least := x.minQty
+			x.minQty = 0
+			if got := m.dryRun(r, n, limit, least); got > 0 && got < least {
+				m.end(r, n, EventCanceled, MinQtyNotMet, price, nil)
+				return
+			}
+		}
+	}
+	var stopped Reason
+	if opp.bestX <= limit {
+		stopped = m.sweep(r, n, opp, limit, price)
+	}
+	m.finish(r, n, typ, price, stopped)
+}
+
+// finish decides what becomes of an aggressor after its trades.
+func (m *Matcher) finish(r ref, n *node, typ OrderType, price Price, stopped Reason) {
+	switch {
+	case n.leaves == 0 && stopped == 0 && n.flags&flagUnsized == 0:
+		m.drop(r, n) // filled: its last trade said so
+	case stopped != 0:
+		m.end(r, n, EventCanceled, stopped, price, nil)
+	case n.tif().immediate() || !typ.limited() && typ != MarketToLimit:
+		m.end(r, n, EventCanceled, ImmediateRemainder, price, nil)
+	case typ == MarketToLimit:
+		m.reprice(r, n, price)
+	default:
+		m.rest(r, n, price)
+	}
+}
+
+// rest puts what is left of an order at the back of its price.
+func (m *Matcher) rest(r ref, n *node, price Price) {
+	if n.flags&flagIceberg != 0 {
+		x := m.book.extras.at(n.extra)
+		x.shown = min(x.display, n.leaves)
+	}
+	m.book.append(m.book.ladder(n.side), r, n, price)
+	if n.flags&flagListed == 0 {
+		m.book.list(r, n)
+	}
+}
+
+// reprice turns what is left of a market-to-limit order into a limit order
+// (MATCH-008).
+func (m *Matcher) reprice(r ref, n *node, price Price) {
+	if n.flags&flagBudget != 0 {
+		t := m.book.tail(r)
+		need, ok := m.book.inst.Need(&Terms{Side: Buy, Price: price, LeavesQty: n.leaves,
+			MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem})
+		if !ok || need > m.book.extras.at(n.extra).funds {
+			m.end(r, n, EventCanceled, FundsExhausted, price, nil)
+			return
+		}
+		n.flags &^= flagBudget
+		m.book.extras.at(n.extra).funds = 0
+	}
+	n.setKind(Limit, n.tif())
+	ev := m.event(m.core, EventRepriced)
+	m.describe(ev, r, n)
+	ev.Price, ev.LeavesQty = price, n.leaves
+	if m.risk != nil {
+		ev.Release = m.risk.cover(m, r, n, price)
+	}
+	m.rest(r, n, price)
+}
+
+// describe fills in whose order an event is about.
+func (m *Matcher) describe(ev *Event, r ref, n *node) {
+	ev.ID, ev.Account, ev.OrderID, ev.Side = m.book.tail(r).cmd, n.account, n.id, n.side
+}
+
+// sweep trades an aggressor against the opposite side, best price first, as
+// far as limit (a coordinate). It returns why it stopped short with quantity
+// and prices left, else 0.
+func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) Reason {
+	b := &m.book
+	for n.leaves > 0 && opp.bestX <= limit {
+		lv := b.levels.at(opp.best)
+		mr := lv.head
+		mk := b.node(mr)
+		q := min(n.leaves, b.shown(mk))
+		if n.flags&flagBudget != 0 {
+			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, b.tail(r).takerFee, n.feeRem))
+			if q == 0 {
+				return FundsExhausted
+			}
+		}
+		if n.flags&flagSelfTrade != 0 && m.sameOwner(r, n, mr, mk) {
+			if m.prevent(r, n, mr, mk, lv, q, price) {
+				return BySelfTrade
+			}
+			continue
+		}
+		m.trade(r, n, mr, mk, lv, q, price)
+	}
+	return 0
+}
+
+// trade is where a trade is made: q lots between the aggressor r and the
+// first order of the opposite best level, at that level's price (MATCH-002).
+func (m *Matcher) trade(r ref, n *node, mr ref, mk *node, lv *level, q Qty, price Price) {
+	b := &m.book
+	px := lv.price
+	n.leaves -= q
+	mk.leaves -= q
+	lv.total -= q
+	if mk.flags&flagHidden == 0 {
+		lv.visible -= q
+	}
+	b.open[mk.side] -= q
+	ev := m.event(m.core, EventTrade)
+	t, mt := b.tail(r), b.tail(mr)
+	ev.Side, ev.ID, ev.Account, ev.OrderID = n.side, t.cmd, n.account, n.id
+	ev.MakerID, ev.MakerAccount, ev.MakerOrderID, ev.MakerLeavesQty = mt.cmd, mk.account, mk.id, mk.leaves
+	if n.flags&flagUnsized == 0 {
+		b.open[n.side] -= q
+		ev.LeavesQty = n.leaves
+	}
+	ev.TradeID, ev.Price, ev.Qty = m.nextTrade, px, q
+	m.nextTrade++
+	ev.Amount = Amount(px) * Amount(q) * b.inst.tickLot // NUM-003: within 2^60
+	if m.risk != nil {
+		m.risk.trade(m, ev, n, t, mk, mt, price)
+	} else if n.flags&flagBudget != 0 {
+		b.extras.at(n.extra).funds -= ev.Amount
+	}
+	b.last = px
+	if b.rise.bestX <= int64(px) || b.fall.bestX <= -int64(px) {
+		m.elect(px)
+	}
+	m.afterFill(mr, mk, q)
+}
+
+// afterFill settles what becomes of a maker that lost q lots: it is done, or
+// an iceberg shows its next slice at the back (MATCH-009), or it keeps its
+// place.
+func (m *Matcher) afterFill(mr ref, mk *node, q Qty) {
+	b := &m.book
+	if mk.flags&flagIceberg != 0 {
+		b.extras.at(mk.extra).shown -= q
+	}
+	if mk.leaves == 0 {
+		b.unlink(b.ladder(mk.side), mr, mk)
+		m.drop(mr, mk)
+		return
+	}
+	if mk.flags&flagIceberg == 0 {
+		return
+	}
+	x := b.extras.at(mk.extra)
+	if x.shown > 0 {
+		return
+	}
+	x.shown = min(x.display, mk.leaves)
+	lv := b.levels.at(mk.level)
+	lv.visible += x.shown
+	b.toBack(mr, mk)
+	ev := m.event(m.core, EventReplenished)
+	m.describe(ev, mr, mk)
+	ev.Price, ev.Qty, ev.LeavesQty = lv.price, x.shown, mk.leaves
+}
+
+// affordable returns how many lots at px a budget buys (MATCH-011).
+func affordable(inst *Instrument, px Price, funds Amount, rate FeeRate, rem int32) Qty {
+	lot, ok := inst.notional(px, 1)
+	if !ok {
+		return 0
+	}
+	return Qty(spendable(funds, rate, rem) / lot)
+}
+
+// keepsFunds reports whether orders have fees and holds.
+func (m *Matcher) keepsFunds() bool { return m.risk != nil && m.risk.mode != FundsNone }
+
+func (m *Matcher) sameOwner(r ref, n *node, mr ref, mk *node) bool {
+	if n.account == mk.account {
+		return true
+	}
+	group := m.book.tail(r).group
+	return group != 0 && group == m.book.tail(mr).group
+}
+
+// prevent keeps the aggressor from trading with mr (STP-002 to STP-004) and
+// reports whether that ends the aggressor. q is what they would have traded.
+func (m *Matcher) prevent(r ref, n *node, mr ref, mk *node, lv *level, q Qty, price Price) bool {
+	b := &m.book
+	mode := n.selfTrade()
+	ev := m.event(m.core, EventSelfTradePrevented)
+	m.describe(ev, r, n)
+	ev.MakerID, ev.MakerAccount, ev.MakerOrderID = b.tail(mr).cmd, mk.account, mk.id
+	ev.Price = lv.price
+	if mode == Decrement {
+		ev.Qty = q
+		m.decrement(ev, r, n, mr, mk, lv, q, price)
+	}
+	if n.flags&flagUnsized == 0 {
+		ev.LeavesQty = n.leaves
+	}
+	ev.MakerLeavesQty = mk.leaves
+	switch {
+	case mode == CancelOldest || mode == CancelBoth || mk.leaves == 0:
+		px := lv.price
+		b.unlink(b.ladder(mk.side), mr, mk)
+		m.end(mr, mk, EventCanceled, BySelfTrade, px, nil)
+	case mode == Decrement:
+		m.afterFill(mr, mk, q)
+	}
+	return mode == CancelNewest || mode == CancelBoth || n.leaves == 0
+}
+
+func (m *Matcher) decrement(ev *Event, r ref, n *node, mr ref, mk *node, lv *level, q Qty, price Price) {
+	b := &m.book
+	n.leaves -= q
+	n.qty -= q
+	mk.leaves -= q
+	mk.qty -= q
+	lv.total -= q
+	if mk.flags&flagHidden == 0 {
+		lv.visible -= q
+	}
+	b.open[mk.side] -= q
+	if n.flags&flagUnsized == 0 {
+		b.open[n.side] -= q
+	}
+	if mk.leaves == 0 && mk.flags&flagIceberg != 0 {
+		b.extras.at(mk.extra).shown -= q
+	}
+	if n.flags&flagBudget != 0 {
+		b.extras.at(n.extra).funds -= Amount(lv.price) * Amount(q) * b.inst.tickLot
+	}
+	if m.risk != nil {
+		ev.Release = m.risk.lessen(m, r, n, q, price)
+		ev.MakerRelease = m.risk.lessen(m, mr, mk, q, lv.price)
+	}
+}
+
+// end ends a live order that is in no queue, with an event that says why.
+// price is its limit or worst price. fill, when not nil, adds to the event.
+func (m *Matcher) end(r ref, n *node, kind EventKind, reason Reason, price Price, fill func(*Event)) {
+	ev := m.event(m.core, kind)
+	m.describe(ev, r, n)
+	ev.Reason, ev.Price = reason, price
+	if n.flags&flagUnsized != 0 {
+		ev.OrderQty = n.qty - n.leaves
+	} else {
+		ev.Qty, ev.OrderQty = n.leaves, n.qty
+	}
+	if m.risk != nil {
+		ev.Release = m.risk.end(m, r, n)
+	}
+	if fill != nil {
+		fill(ev)
+	}
+	if n.flags&flagUnsized == 0 {
+		m.book.open[n.side] -= n.leaves
+	}
+	m.book.release(r, n)
+}
+
+// drop forgets a filled order.
+func (m *Matcher) drop(r ref, n *node) {
+	if m.risk != nil {
+		m.risk.filled(m, r)
+	}
+	m.book.release(r, n)
+}
+
+// cancelLive ends an order wherever it is.
+func (m *Matcher) cancelLive(r ref, kind EventKind, reason Reason) {
+	n := m.book.node(r)
+	price := m.priceOf(n)
+	m.book.unlink(m.book.ladderOf(n), r, n)
+	m.end(r, n, kind, reason, price, nil)
+}
+
+// priceOf returns the limit price of an order in a queue; of a waiting market
+// type the worst price, 0: none.
+func (m *Matcher) priceOf(n *node) Price {
+	if n.flags&flagPending != 0 {
+		return m.book.extras.at(n.extra).limit
+	}
+	return m.book.levels.at(n.level).price
+}
+
+// Book returns the order book for reading.
+func (m *Matcher) Book() *Book { return &m.book }
+
+// Clock returns the highest Time applied.
+func (m *Matcher) Clock() Time { return m.now }
+
+// Seq returns the sequence number of the last event.
+func (m *Matcher) Seq() uint64 { return m.seq }

@@ -1,0 +1,325 @@
+package exchange
+
+// Book is the state of one instrument's orders: the two sides, the orders
+// that wait for a trigger, and the indexes over them. It holds no policy; the
+// Matcher does. Its exported methods read. They allocate nothing when the
+// caller's slice has room, and must not run while a command is applied.
+type Book struct {
+	inst   *Instrument
+	chunks []*orderChunk
+	unused []ref
+	next   ref
+	extras slab[extra]
+	levels slab[level]
+	pages  slab[page]
+
+	bids, asks ladder
+	rise, fall ladder // waiting for a trade at or above, at or below
+
+	ids    idIndex
+	names  index // by CommandID
+	expiry []ref // a heap of GTD orders by (Expire, OrderID)
+
+	live      int
+	open      [Sell + 1]Qty // open quantity of the live orders, by side
+	last      Price         // 0: none
+	reference Price         // 0: none
+}
+
+// orderChunk keeps what a match touches apart from what it does not.
+type orderChunk struct {
+	nodes [chunkSize]node
+	tails [chunkSize]tail
+}
+
+// node is the part of an order that matching reads: one cache line.
+type node struct {
+	next, prev ref // in the queue of its level
+	level      ref // 0: in no queue
+	extra      ref // 0: an order without special features
+	id         OrderID
+	account    AccountID
+	leaves     Qty
+	qty        Qty    // OrderQty: executed is qty - leaves
+	held       Amount // what is held for it now
+	feeRem     int32  // FEE-001: what the booked fee exceeds the exact one by, in millionths of an atom
+	side       Side
+	kind       uint8 // OrderType and TimeInForce, four bits each
+	flags      orderFlags
+}
+
+// tail is the rest of an order.
+type tail struct {
+	cmd      CommandID
+	makerFee FeeRate
+	takerFee FeeRate
+	seat     ref
+	group    uint32
+}
+
+// extra is what only special orders have.
+type extra struct {
+	display Qty // iceberg
+	shown   Qty
+	stop    Price  // trigger
+	limit   Price  // once triggered; a worst price for market types, 0: none
+	funds   Amount // what is left of a budget
+	minQty  Qty    // until it has been looked at
+	expire  Time
+	heapPos int // in expiry, from 1
+}
+
+type orderFlags uint16
+
+const (
+	flagSelfTrade orderFlags = 7 // three bits: SelfTradePrevention
+	flagHidden    orderFlags = 1 << 3
+	flagIceberg   orderFlags = 1 << 4
+	flagPending   orderFlags = 1 << 5 // waits for its trigger
+	flagListed    orderFlags = 1 << 6 // in ids and names
+	flagBudget    orderFlags = 1 << 7 // has funds
+	flagUnsized   orderFlags = 1 << 8 // a market order by funds alone: qty is a bound nobody asked for
+	flagPostOnly  orderFlags = 3 << flagPostOnlyShift
+
+	flagPostOnlyShift = 9
+)
+
+func (n *node) typ() OrderType                 { return OrderType(n.kind & 15) }
+func (n *node) tif() TimeInForce               { return TimeInForce(n.kind >> 4) }
+func (n *node) selfTrade() SelfTradePrevention { return SelfTradePrevention(n.flags & flagSelfTrade) }
+func (n *node) postOnly() PostOnly             { return PostOnly(n.flags & flagPostOnly >> flagPostOnlyShift) }
+func (n *node) setKind(t OrderType, f TimeInForce) {
+	n.kind = uint8(t) | uint8(f)<<4
+}
+
+func (b *Book) init(inst *Instrument) {
+	b.inst = inst
+	b.bids.init(b, -1)
+	b.asks.init(b, +1)
+	b.rise.init(b, +1)
+	b.fall.init(b, -1)
+}
+
+func (b *Book) node(r ref) *node { return &b.chunks[r>>chunkBits].nodes[r&(chunkSize-1)] }
+func (b *Book) tail(r ref) *tail { return &b.chunks[r>>chunkBits].tails[r&(chunkSize-1)] }
+
+func (b *Book) ladder(s Side) *ladder {
+	if s == Buy {
+		return &b.bids
+	}
+	return &b.asks
+}
+
+// triggers returns the ladder in which a waiting order of this kind stands.
+func (b *Book) triggers(s Side, t OrderType) *ladder {
+	if (s == Buy) == (t == Stop || t == StopLimit) {
+		return &b.rise
+	}
+	return &b.fall
+}
+
+// alloc returns a slot for an order; its fields are what they were.
+func (b *Book) alloc() ref {
+	if n := len(b.unused); n > 0 {
+		r := b.unused[n-1]
+		b.unused = b.unused[:n-1]
+		return r
+	}
+	if b.next == 0 {
+		b.next = 1
+	}
+	if int(b.next>>chunkBits) == len(b.chunks) {
+		b.chunks = append(b.chunks, new(orderChunk))
+	}
+	b.next++
+	return b.next - 1
+}
+
+// shown returns the part of an order's open quantity that trades next: a
+// slice of an iceberg, else all of it.
+func (b *Book) shown(n *node) Qty {
+	if n.flags&flagIceberg != 0 {
+		return b.extras.at(n.extra).shown
+	}
+	return n.leaves
+}
+
+// append puts an order at the back of a price.
+func (b *Book) append(l *ladder, r ref, n *node, p Price) {
+	lr := l.level(p)
+	lv := b.levels.at(lr)
+	n.level, n.prev, n.next = lr, lv.tail, 0
+	if lv.tail != 0 {
+		b.node(lv.tail).next = r
+	} else {
+		lv.head = r
+	}
+	lv.tail = r
+	lv.orders++
+	lv.total += n.leaves
+	if n.flags&flagHidden == 0 {
+		lv.shown++
+		lv.visible += b.shown(n)
+	}
+}
+
+// unlink takes an order out of its queue, and its level away when it was the
+// last. The level's quantities must count the order as it is.
+func (b *Book) unlink(l *ladder, r ref, n *node) {
+	lv := b.levels.at(n.level)
+	lv.total -= n.leaves
+	if n.flags&flagHidden == 0 {
+		lv.shown--
+		lv.visible -= b.shown(n)
+	}
+	if n.prev != 0 {
+		b.node(n.prev).next = n.next
+	} else {
+		lv.head = n.next
+	}
+	if n.next != 0 {
+		b.node(n.next).prev = n.prev
+	} else {
+		lv.tail = n.prev
+	}
+	if lv.orders--; lv.orders == 0 {
+		l.remove(n.level)
+	}
+	n.level = 0
+}
+
+// toBack moves an order, which is in a queue, behind the others of its price.
+func (b *Book) toBack(r ref, n *node) {
+	lv := b.levels.at(n.level)
+	if lv.tail == r {
+		return
+	}
+	b.node(n.next).prev = n.prev
+	if n.prev != 0 {
+		b.node(n.prev).next = n.next
+	} else {
+		lv.head = n.next
+	}
+	n.prev, n.next = lv.tail, 0
+	b.node(lv.tail).next = r
+	lv.tail = r
+}
+
+// list makes an order findable by its ids.
+func (b *Book) list(r ref, n *node) {
+	n.flags |= flagListed
+	b.ids.put(n.id, r)
+	if t := b.tail(r); t.cmd != (CommandID{}) {
+		b.names.put(t.cmd.hash(), r)
+	}
+	if n.tif() == GTD {
+		b.pushExpiry(r)
+	}
+}
+
+// release forgets an order that is in no queue and frees its slot.
+func (b *Book) release(r ref, n *node) {
+	if n.flags&flagListed != 0 {
+		b.ids.remove(n.id)
+		if t := b.tail(r); t.cmd != (CommandID{}) {
+			b.names.remove(t.cmd.hash(), r)
+		}
+		if n.tif() == GTD {
+			b.popExpiry(r)
+		}
+	}
+	if n.extra != 0 {
+		b.extras.free(n.extra)
+	}
+	b.live--
+	b.unused = append(b.unused, r)
+}
+
+// named returns the live order that a command created, 0 when there is none.
+func (b *Book) named(id *CommandID) ref {
+	h := id.hash()
+	at := h
+	for r := b.names.next(h, &at); r != 0; r = b.names.next(h, &at) {
+		if b.tail(r).cmd == *id {
+			return r
+		}
+	}
+	return 0
+}
+
+// ladderOf returns the ladder an order in a queue stands in.
+func (b *Book) ladderOf(n *node) *ladder {
+	if n.flags&flagPending != 0 {
+		return b.triggers(n.side, n.typ())
+	}
+	return b.ladder(n.side)
+}
+
+// The expiry heap is a binary heap whose orders know their place, so that one
+// that ends early leaves no trace.
+
+func (b *Book) expiresBefore(x, y ref) bool {
+	nx, ny := b.node(x), b.node(y)
+	ex, ey := b.extras.at(nx.extra).expire, b.extras.at(ny.extra).expire
+	return ex < ey || ex == ey && nx.id < ny.id
+}
+
+func (b *Book) setExpiry(i int, r ref) {
+	b.expiry[i] = r
+	b.extras.at(b.node(r).extra).heapPos = i + 1
+}
+
+func (b *Book) pushExpiry(r ref) {
+	b.expiry = append(b.expiry, r)
+	b.siftUp(len(b.expiry)-1, r)
+}
+
+func (b *Book) popExpiry(r ref) {
+	i := b.extras.at(b.node(r).extra).heapPos - 1
+	n := len(b.expiry) - 1
+	moved := b.expiry[n]
+	b.expiry = b.expiry[:n]
+	if i == n {
+		return
+	}
+	b.siftUp(i, moved)
+	b.siftDown(b.extras.at(b.node(moved).extra).heapPos-1, moved)
+}
+
+func (b *Book) siftUp(i int, r ref) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !b.expiresBefore(r, b.expiry[parent]) {
+			break
+		}
+		b.setExpiry(i, b.expiry[parent])
+		i = parent
+	}
+	b.setExpiry(i, r)
+}
+
+func (b *Book) siftDown(i int, r ref) {
+	for {
+		child := 2*i + 1
+		if child >= len(b.expiry) {
+			break
+		}
+		if child+1 < len(b.expiry) && b.expiresBefore(b.expiry[child+1], b.expiry[child]) {
+			child++
+		}
+		if !b.expiresBefore(b.expiry[child], r) {
+			break
+		}
+		b.setExpiry(i, b.expiry[child])
+		i = child
+	}
+	b.setExpiry(i, r)
+}
+
+// nextExpiry returns when the next GTD order expires; ok is false without one.
+func (b *Book) nextExpiry() (Time, bool) {
+	if len(b.expiry) == 0 {
+		return 0, false
+	}
+	return b.extras.at(b.node(b.expiry[0]).extra).expire, true
+}
