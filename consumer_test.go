@@ -15,21 +15,51 @@ import (
 // from a module proxy made of files, at the version to be tagged next, and a
 // program that uses them is built where no workspace and no replacement helps.
 
-// tradingProgram is a first use of the package: two orders, one trade.
+// tradingProgram is a first use of the package: an instrument, two limit
+// orders, a trade.
 const tradingProgram = `package main
 
 import (
 	"fmt"
+	"log"
 
 	"github.com/castlecloud/exchange"
+	"github.com/shopspring/decimal"
 )
 
 func main() {
-	fmt.Println(exchange.Buy, exchange.Sell)
+	inst, err := exchange.NewInstrument(exchange.InstrumentSpec{
+		ID: 1, Symbol: "BTC-USD",
+		Base:  exchange.Asset{ID: 1, Code: "BTC", Scale: 8},
+		Quote: exchange.Asset{ID: 2, Code: "USD", Scale: 6},
+		Tick:  decimal.RequireFromString("0.01"),
+		Lot:   decimal.RequireFromString("0.0001"),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	engine, err := exchange.NewEngine(exchange.Config{
+		Funds:       exchange.FundsNone,
+		Instruments: []*exchange.Instrument{inst},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sell := exchange.LimitOrder(inst.ID(), 1, exchange.Sell, 6_400_000, 5_000)
+	buy := exchange.LimitOrder(inst.ID(), 2, exchange.Buy, 6_400_100, 8_000)
+	var events []exchange.Event
+	events = engine.Apply(events, &sell)
+	events = engine.Apply(events, &buy)
+	for _, ev := range events {
+		fmt.Println(ev.Seq, ev.Kind, ev.Side, ev.Price, ev.Qty, ev.LeavesQty)
+	}
 }
 `
 
-const tradingOutput = "buy sell\n"
+const tradingOutput = `1 accepted sell 6400000 5000 5000
+2 accepted buy 6400100 8000 8000
+3 traded buy 6400000 5000 3000
+`
 
 const adaptersProgram = `package main
 
