@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // What somebody gets who requires the modules from outside: they are served
@@ -105,24 +108,19 @@ func TestConsumer(t *testing.T) {
 			dir := t.TempDir()
 			writeText(t, filepath.Join(dir, "go.mod"), fmt.Sprintf("module consumer\n\ngo 1.25.0\n\nrequire %s %s\n", tc.module, version))
 			writeText(t, filepath.Join(dir, "main.go"), tc.program)
-			if got := goTool(t, dir, env, "run", "."); got != tc.output {
-				t.Errorf("output:\n%s\nwant:\n%s", got, tc.output)
-			}
+			assert.Equal(t, tc.output, goTool(t, dir, env, "run", "."))
 			const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{with .Replace}} => {{.Path}}{{end}}{{end}}{{end}}"
 			lines := strings.Split(strings.TrimSpace(goTool(t, dir, env, "list", "-deps", "-f", format, ".")), "\n")
 			var modules []string
 			for _, line := range lines {
 				module, at, _ := strings.Cut(line, " ")
 				modules = append(modules, module)
-				if strings.HasPrefix(module, rootModule) && at != version {
-					t.Errorf("%s comes at %s, want %s", module, at, version)
+				if strings.HasPrefix(module, rootModule) {
+					assert.Equal(t, version, at, module)
 				}
 			}
 			slices.Sort(modules)
-			want := slices.Sorted(slices.Values(tc.modules))
-			if got := slices.Compact(modules); !slices.Equal(got, want) {
-				t.Errorf("modules compiled in:\n got %q\nwant %q", got, want)
-			}
+			assert.ElementsMatch(t, tc.modules, slices.Compact(modules), "modules compiled in")
 		})
 	}
 }
@@ -132,21 +130,15 @@ func TestConsumer(t *testing.T) {
 func serveModule(t *testing.T, proxy, module, version, dir string) {
 	t.Helper()
 	base := filepath.Join(proxy, filepath.FromSlash(module), "@v")
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(base, 0o755))
 	goMod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	writeText(t, filepath.Join(base, "list"), version+"\n")
 	writeText(t, filepath.Join(base, version+".info"), fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version))
 	writeText(t, filepath.Join(base, version+".mod"), string(goMod))
 
 	file, err := os.Create(filepath.Join(base, version+".zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer file.Close()
 	archive := zip.NewWriter(file)
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -177,17 +169,11 @@ func serveModule(t *testing.T, proxy, module, version, dir string) {
 		_, err = w.Write(content)
 		return err
 	})
-	if err != nil {
-		t.Fatalf("zip of %s: %v", module, err)
-	}
-	if err := archive.Close(); err != nil {
-		t.Fatalf("zip of %s: %v", module, err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, archive.Close())
 }
 
 func writeText(t *testing.T, path, content string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // The modules of the repository and how they hang together: what each may
@@ -57,22 +59,17 @@ func (m goMod) requirement(t *testing.T, path string) string {
 
 func TestRootModule(t *testing.T) {
 	mod := readGoMod(t, ".", "mod")
-	if mod.Module.Path != rootModule || mod.Go != "1.25.0" || mod.Toolchain != "" || len(mod.Replace) != 0 {
-		t.Errorf("go.mod: module %s, go %s, toolchain %q, %d replacements; want %s, 1.25.0, none, none",
-			mod.Module.Path, mod.Go, mod.Toolchain, len(mod.Replace), rootModule)
-	}
+	assert.Equal(t, rootModule, mod.Module.Path)
+	assert.Equal(t, "1.25.0", mod.Go)
+	assert.Empty(t, mod.Toolchain)
+	assert.Empty(t, mod.Replace)
 	var direct []string
 	for _, r := range mod.Require {
 		if !r.Indirect {
 			direct = append(direct, r.Path)
 		}
 	}
-	want := []string{decimalModule, testifyModule, btreeModule, rapidModule}
-	slices.Sort(direct)
-	slices.Sort(want)
-	if !slices.Equal(direct, want) {
-		t.Errorf("direct requirements of the root:\n got %q\nwant %q", direct, want)
-	}
+	assert.ElementsMatch(t, []string{decimalModule, testifyModule, btreeModule, rapidModule}, direct, "direct requirements")
 }
 
 // Nested modules require the root at the version tagged next, all the same
@@ -85,9 +82,7 @@ func TestNestedModules(t *testing.T) {
 	for _, u := range work.Use {
 		used = append(used, u.DiskPath)
 	}
-	if !slices.Equal(used, dirs) {
-		t.Errorf("go.work uses %q, want %q", used, dirs)
-	}
+	assert.Equal(t, dirs, used, "go.work")
 	highest := "0.0.0"
 	version := readGoMod(t, "adapters", "mod").requirement(t, rootModule)
 	for _, dir := range dirs {
@@ -98,26 +93,16 @@ func TestNestedModules(t *testing.T) {
 		if dir == "." {
 			continue
 		}
-		if want := rootModule + strings.TrimPrefix(dir, "."); mod.Module.Path != want {
-			t.Errorf("%s: module %s, want %s", dir, mod.Module.Path, want)
-		}
-		if got := mod.requirement(t, rootModule); got != version {
-			t.Errorf("%s requires the root at %s, adapters at %s: one version for all", dir, got, version)
-		}
-		if strings.Count(mod.Go, ".") != 2 || mod.Toolchain != "" {
-			t.Errorf("%s: go %s, toolchain %q; want x.y.z and none", dir, mod.Go, mod.Toolchain)
-		}
-		replaced := false
-		for _, r := range mod.Replace {
-			replaced = replaced || r.Old.Path == rootModule && filepath.Clean(r.New.Path) == ".."
-		}
-		if !replaced {
-			t.Errorf("%s does not replace the root with the folder above", dir)
+		assert.Equal(t, rootModule+strings.TrimPrefix(dir, "."), mod.Module.Path)
+		assert.Equal(t, version, mod.requirement(t, rootModule), "%s and adapters require the root at one version", dir)
+		assert.Regexp(t, `^\d+\.\d+\.0$`, mod.Go, dir)
+		assert.Empty(t, mod.Toolchain, dir)
+		if assert.Len(t, mod.Replace, 1, dir) {
+			assert.Equal(t, rootModule, mod.Replace[0].Old.Path, dir)
+			assert.Equal(t, "..", filepath.Clean(mod.Replace[0].New.Path), dir)
 		}
 	}
-	if work.Go != highest {
-		t.Errorf("go.work: go %s, want the highest of the modules, %s", work.Go, highest)
-	}
+	assert.Equal(t, highest, work.Go, "go.work has the highest go line of the modules")
 }
 
 // olderGo reports whether go version a is older than b, both x.y.z.
@@ -249,9 +234,5 @@ func TestRootDependencies(t *testing.T) {
 	out := goTool(t, ".", []string{"GOWORK=off"}, "list", "-deps", "-f", format, ".")
 	modules := strings.Fields(out)
 	slices.Sort(modules)
-	want := []string{rootModule, decimalModule, btreeModule}
-	slices.Sort(want)
-	if got := slices.Compact(modules); !slices.Equal(got, want) {
-		t.Errorf("modules behind the root package:\n got %q\nwant %q", got, want)
-	}
+	assert.ElementsMatch(t, []string{rootModule, decimalModule, btreeModule}, slices.Compact(modules))
 }

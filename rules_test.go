@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Every rule of docs/rules has a test, and every test cites a rule there is.
@@ -91,9 +94,7 @@ func readSources(t *testing.T, dir string, keep func(file string) bool) []ruleSo
 			continue
 		}
 		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		sources = append(sources, ruleSource{file, string(text)})
 	}
 	return sources
@@ -124,9 +125,7 @@ func TestRuleFaults(t *testing.T) {
 		{"no rules", nil, nil, []string{"no rule is defined"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := ruleFaults(tc.docs, tc.tests); !slices.Equal(got, tc.want) {
-				t.Errorf("\n got %q\nwant %q", got, tc.want)
-			}
+			assert.Equal(t, tc.want, ruleFaults(tc.docs, tc.tests))
 		})
 	}
 }
