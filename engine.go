@@ -8,7 +8,7 @@ import (
 
 // Defaults of the bounds in Config.
 const (
-	DefaultDedupSpan   Time = 15 * 60 * 1e9 // 15 minutes
+	DefaultDedupSpan   Time = 15 * 60 * 1_000_000_000 // 15 minutes
 	DefaultDedupCount       = 1 << 16
 	DefaultMaxOrders        = 1 << 26
 	DefaultMaxAccounts      = 1 << 24
@@ -52,6 +52,7 @@ type Engine struct {
 	markets []*Matcher // by InstrumentID, nil where there is none
 	risk    risk
 	check   func(e *Engine, cmd *Command) Reason
+	config  Config
 	// nextExpiry is at or before the next Expire of any order.
 	nextExpiry Time
 }
@@ -61,7 +62,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{check: cfg.Check, nextExpiry: math.MaxInt64}
+	e := &Engine{check: cfg.Check, config: cfg, nextExpiry: math.MaxInt64}
 	e.core.held = cfg.Funds == FundsHeld
 	mc := MatcherConfig{DedupSpan: cfg.DedupSpan, DedupCount: cfg.DedupCount, MaxOrders: cfg.MaxOrders}
 	e.risk = risk{mode: cfg.Funds, engine: e, maxAccounts: cfg.MaxAccounts, limits: newLimits()}

@@ -14,9 +14,9 @@ const (
 	EventRejected           EventKind = 2  // the command was refused and changed nothing: Reason, ID, Account, OrderID (when it named one), Release
 	EventDuplicate          EventKind = 3  // the command was seen before and changed nothing: ID, Account, Reason; Seq is 0; never journaled or published
 	EventTrade              EventKind = 4  // ID, Account, OrderID, LeavesQty, Fee, Release of the taker; MakerID and so on of the maker; Side of the taker, TradeID, Price, Qty, Amount: the notional
-	EventCanceled           EventKind = 5  // an order ended with quantity open: ID, Account, OrderID, Side, Reason, Price, Qty: what was canceled, OrderQty, Release, MakerRelease, Amount: what moves to the replacing order
+	EventCanceled           EventKind = 5  // an order ended with quantity open: ID, Account, OrderID, Side, Reason, Price, Qty: what was canceled, OrderQty, Release, MakerRelease, Amount: what moves to the replacing order, MakerID: the ID of the command that named it
 	EventExpired            EventKind = 6  // as Canceled, by its time in force
-	EventAmended            EventKind = 7  // ID, Account, OrderID, Side, Reason, Price, StopPrice, Qty: the quantity taken off, OrderQty, LeavesQty, LostPlace, Release, MakerRelease, Amount: what moves from the command's hold to the order's
+	EventAmended            EventKind = 7  // ID, Account, OrderID, Side, Reason, Price, StopPrice, Qty: the quantity taken off, OrderQty, LeavesQty, LostPlace, Release, MakerRelease, Amount: what moves from the command's hold to the order's, MakerID: the command's ID
 	EventTriggered          EventKind = 8  // a waiting order enters the market: ID, Account, OrderID, Side, Type, Price, StopPrice, OrderQty, LeavesQty, Release
 	EventReplenished        EventKind = 9  // an iceberg shows its next slice and goes to the back of its level: ID, Account, OrderID, Side, Price, Qty: the slice, LeavesQty
 	EventSelfTradePrevented EventKind = 10 // taker and maker as in EventTrade, Price, Qty: what both lose by Decrement, Release and MakerRelease

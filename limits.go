@@ -113,7 +113,7 @@ func (k *risk) setLimit(cmd *Command) Reason {
 
 // resolve resolves the limits of an instrument (0: all) and account (0: all).
 func (k *risk) resolve(inst InstrumentID, acct AccountID) {
-	for r := ref(1); r < k.accounts.next; r++ {
+	for r := ref(1); r <= k.accounts.made(); r++ {
 		if a := k.accounts.at(r); acct == 0 || a.id == acct {
 			k.resolveAccount(a)
 		}
@@ -128,7 +128,7 @@ func (k *risk) resolve(inst InstrumentID, acct AccountID) {
 			}
 			continue
 		}
-		for r := ref(1); r < m.seats.next; r++ {
+		for r := ref(1); r <= m.seats.made(); r++ {
 			k.resolveSeat(m, m.seats.at(r))
 		}
 	}

@@ -40,6 +40,8 @@ type Matcher struct {
 	scratch []ref   // for mass cancels
 	slices  []slice // for dry runs
 
+	config MatcherConfig
+
 	risk  *risk // nil for a Matcher alone
 	seats seats
 }
@@ -52,7 +54,7 @@ func NewMatcher(inst *Instrument, cfg MatcherConfig) *Matcher {
 }
 
 func (m *Matcher) init(inst *Instrument, cfg MatcherConfig) {
-	m.stream.id = inst.ID()
+	m.config, m.stream.id = cfg, inst.ID()
 	m.stream.window.span, m.stream.window.count = DefaultDedupSpan, DefaultDedupCount
 	if cfg.DedupSpan > 0 {
 		m.stream.window.span = cfg.DedupSpan
@@ -146,13 +148,14 @@ func (m *Matcher) enter(r ref, price Price) {
 	if price != 0 {
 		limit = opp.x(price)
 	}
+	at := price // where it rests
 	if typ == MarketToLimit {
 		if opp.best == 0 || opp.bestX > limit {
 			m.end(r, n, EventCanceled, NoLiquidity, price, nil)
 			return
 		}
-		limit, price = opp.bestX, b.levels.at(opp.best).price
-		if m.aboveMaxNotional(r, price, n.leaves) {
+		limit, at = opp.bestX, b.levels.at(opp.best).price
+		if m.aboveMaxNotional(r, at, n.leaves) {
 			m.end(r, n, EventCanceled, NotionalAboveMax, price, nil)
 			return
 		}
@@ -175,12 +178,13 @@ func (m *Matcher) enter(r ref, price Price) {
 	if opp.bestX <= limit {
 		stopped = m.sweep(r, n, opp, limit, price)
 	}
-	m.finish(r, n, typ, price, stopped)
+	m.finish(r, n, price, at, stopped)
 }
 
-// finish decides what becomes of an aggressor after its trades.
-func (m *Matcher) finish(r ref, n *node, typ OrderType, price Price, stopped Reason) {
-	switch {
+// finish decides what becomes of an aggressor after its trades: price is its
+// limit or worst price, at is where it rests.
+func (m *Matcher) finish(r ref, n *node, price, at Price, stopped Reason) {
+	switch typ := n.typ(); {
 	case n.leaves == 0 && stopped == 0 && n.flags&flagUnsized == 0:
 		m.drop(r, n) // filled: its last trade said so
 	case stopped != 0:
@@ -188,9 +192,9 @@ func (m *Matcher) finish(r ref, n *node, typ OrderType, price Price, stopped Rea
 	case n.tif().immediate() || !typ.limited() && typ != MarketToLimit:
 		m.end(r, n, EventCanceled, ImmediateRemainder, price, nil)
 	case typ == MarketToLimit:
-		m.reprice(r, n, price)
+		m.reprice(r, n, price, at)
 	default:
-		m.rest(r, n, price)
+		m.rest(r, n, at)
 	}
 }
 
@@ -208,10 +212,10 @@ func (m *Matcher) rest(r ref, n *node, price Price) {
 
 // reprice turns what is left of a market-to-limit order into a limit order
 // (MATCH-008).
-func (m *Matcher) reprice(r ref, n *node, price Price) {
+func (m *Matcher) reprice(r ref, n *node, price, at Price) {
 	if n.flags&flagBudget != 0 {
 		t := m.book.tail(r)
-		need, ok := m.book.inst.Need(&Terms{Side: Buy, Price: price, LeavesQty: n.leaves,
+		need, ok := m.book.inst.Need(&Terms{Side: Buy, Price: at, LeavesQty: n.leaves,
 			MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem})
 		if !ok || need > m.book.extras.at(n.extra).funds {
 			m.end(r, n, EventCanceled, FundsExhausted, price, nil)
@@ -223,11 +227,11 @@ func (m *Matcher) reprice(r ref, n *node, price Price) {
 	n.setKind(Limit, n.tif())
 	ev := m.event(m.core, EventRepriced)
 	m.describe(ev, r, n)
-	ev.Price, ev.LeavesQty = price, n.leaves
+	ev.Price, ev.LeavesQty = at, n.leaves
 	if m.risk != nil {
-		ev.Release = m.risk.cover(m, r, n, price)
+		ev.Release = m.risk.cover(m, r, n, at)
 	}
-	m.rest(r, n, price)
+	m.rest(r, n, at)
 }
 
 // describe fills in whose order an event is about.

@@ -41,6 +41,9 @@ func (s *slab[T]) alloc() ref {
 
 func (s *slab[T]) free(r ref) { s.unused = append(s.unused, r) }
 
+// made returns the highest reference handed out, 0 when there is none.
+func (s *slab[T]) made() ref { return max(s.next, 1) - 1 }
+
 func (s *slab[T]) at(r ref) *T { return &s.chunks[r>>chunkBits][r&(chunkSize-1)] }
 
 // index is a hash table from 32-bit hashes to references; the caller compares

@@ -48,6 +48,12 @@ func (e *Engine) massCancel() exchange.Reason {
 // kill is KILL-001.
 func (e *Engine) kill() exchange.Reason {
 	cmd := e.cmd
+	if cmd.Account != 0 {
+		if !e.hasRoom(cmd.Account) {
+			return exchange.TooManyAccounts
+		}
+		e.account(cmd.Account) // CMD-007
+	}
 	e.kills[pair{cmd.Instrument, cmd.Account}] = true
 	n := e.endAll(exchange.EventCanceled, exchange.ByKillSwitch, func(o *order) bool {
 		return cmd.Account == 0 || o.Account == cmd.Account
@@ -123,6 +129,9 @@ func (e *Engine) setAccountState() exchange.Reason {
 	}
 	if cmd.AccountState < exchange.AccountActive || cmd.AccountState > exchange.AccountSuspended {
 		return exchange.InvalidState
+	}
+	if !e.hasRoom(cmd.Account) {
+		return exchange.TooManyAccounts
 	}
 	e.account(cmd.Account).state = cmd.AccountState
 	e.answer(exchange.Event{Kind: exchange.EventAccountStateSet, Account: cmd.Account, AccountState: cmd.AccountState})

@@ -33,8 +33,13 @@ func (b *book) remove(o *order) {
 func (e *Engine) end(b *book, o *order, kind exchange.EventKind, reason exchange.Reason, makerRelease, moved exchange.Amount) {
 	b.remove(o)
 	o.done = true
+	var by exchange.CommandID // the command, when it named the order
+	switch reason {
+	case exchange.ByRequest, exchange.ByReduce, exchange.ByAmend, exchange.ByReplace:
+		by = e.cmd.ID
+	}
 	e.emit(b.id, exchange.Event{Kind: kind, ID: o.CommandID, Account: o.Account, OrderID: o.ID, Side: o.Side, Reason: reason,
-		Price: o.Price, Qty: o.LeavesQty, OrderQty: o.OrderQty, Release: e.release(b, o), MakerRelease: makerRelease, Amount: moved})
+		Price: o.Price, Qty: o.LeavesQty, OrderQty: o.OrderQty, Release: e.release(b, o), MakerRelease: makerRelease, Amount: moved, MakerID: by})
 }
 
 // cancel is CANCEL-001.
@@ -88,7 +93,7 @@ func (e *Engine) reduce() exchange.Reason {
 
 // emitAmended completes and emits ev.
 func (e *Engine) emitAmended(b *book, o *order, ev exchange.Event) {
-	ev.Kind = exchange.EventAmended
+	ev.Kind, ev.MakerID = exchange.EventAmended, e.cmd.ID
 	ev.ID, ev.Account, ev.OrderID, ev.Side = o.CommandID, o.Account, o.ID, o.Side
 	ev.Price, ev.StopPrice, ev.OrderQty, ev.LeavesQty = o.Price, o.StopPrice, o.OrderQty, o.LeavesQty
 	e.emit(b.id, ev)

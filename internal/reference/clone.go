@@ -40,6 +40,9 @@ func (e *Engine) copy() *Engine {
 		c.streams[id] = &stream{s.seq, slices.Clip(s.seen), s.floor}
 		s.seen = slices.Clip(s.seen)
 	}
+	if c.cfg.Matcher { // one stream by two names
+		c.streams[0] = c.streams[c.ids[0]]
+	}
 	c.accounts = map[exchange.AccountID]*account{}
 	for id, a := range e.accounts {
 		d := *a

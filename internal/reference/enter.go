@@ -23,7 +23,6 @@ func (e *Engine) mayEnter() exchange.Reason {
 	if cmd.Account == 0 {
 		return exchange.UnknownAccount
 	}
-	a := e.accounts[cmd.Account]
 	switch {
 	case e.books[cmd.Instrument].state != exchange.InstrumentTrading:
 		return exchange.InstrumentNotTrading
@@ -31,7 +30,10 @@ func (e *Engine) mayEnter() exchange.Reason {
 		return exchange.KillSwitchEngaged
 	case !e.hasRoom(cmd.Account):
 		return exchange.TooManyAccounts
-	case a != nil && a.state != exchange.AccountActive:
+	}
+	a := e.account(cmd.Account) // CMD-007
+	switch {
+	case a.state != exchange.AccountActive:
 		return exchange.AccountNotActive
 	case e.kills[pair{0, cmd.Account}], e.kills[pair{cmd.Instrument, cmd.Account}], e.kills[pair{0, 0}]:
 		return exchange.KillSwitchEngaged
@@ -405,9 +407,6 @@ func (e *Engine) enter(b *book, o *order, released exchange.Amount) {
 	b.lastOrder++
 	o.ID = b.lastOrder
 	b.live[o.ID] = o
-	if !e.cfg.Matcher {
-		e.account(o.Account)
-	}
 	e.emit(b.id, exchange.Event{Kind: exchange.EventAccepted, ID: o.CommandID, Account: o.Account, OrderID: o.ID, Side: o.Side,
 		Type: o.Type, TimeInForce: o.TimeInForce, PostOnly: o.PostOnly, Hidden: o.Hidden, Price: o.Price, StopPrice: o.StopPrice,
 		Qty: o.OrderQty, OrderQty: o.OrderQty, LeavesQty: o.LeavesQty, DisplayQty: o.DisplayQty, Release: released})

@@ -72,6 +72,8 @@ func (e *Engine) need(b *book, o *order) *big.Int {
 		return new(big.Int)
 	case o.Side == exchange.Sell:
 		return b.baseAmount(o.LeavesQty)
+	case o.budget && (o.byFunds && o.room == 0 || !o.byFunds && o.LeavesQty == 0):
+		return new(big.Int) // nothing left to buy
 	case o.budget:
 		return bigInt(o.Funds)
 	}

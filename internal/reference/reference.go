@@ -159,6 +159,9 @@ func New(cfg Config) *Engine {
 		e.streams[inst.ID()] = &stream{}
 	}
 	e.ids = slices.Sorted(maps.Keys(e.books))
+	if cfg.Matcher { // ADMIN-006: one stream
+		e.streams[0] = e.streams[e.ids[0]]
+	}
 	return e
 }
 
@@ -233,7 +236,11 @@ func (e *Engine) apply() {
 	e.forget(s)
 	if cmd.ID != (exchange.CommandID{}) {
 		if e.duplicate(s) {
-			e.out = append(e.out, exchange.Event{Kind: exchange.EventDuplicate, Command: cmd.Kind, Instrument: cmd.Instrument,
+			inst := cmd.Instrument
+			if e.cfg.Matcher {
+				inst = e.ids[0]
+			}
+			e.out = append(e.out, exchange.Event{Kind: exchange.EventDuplicate, Command: cmd.Kind, Instrument: inst,
 				Time: e.clock, ID: cmd.ID, Account: cmd.Account, Reason: exchange.DuplicateCommand})
 			return
 		}
@@ -293,6 +300,9 @@ func (e *Engine) duplicate(s *stream) bool {
 		}
 	}
 	b := e.books[e.cmd.Instrument]
+	if e.cfg.Matcher {
+		b = e.books[e.ids[0]]
+	}
 	return b != nil && e.cfg.Faults != DuplicateLiveID && b.byCommand(e.cmd.ID) != nil
 }
 
@@ -315,6 +325,9 @@ func (e *Engine) forget(s *stream) {
 
 // emit appends ev to the events, as the next of an instrument's stream.
 func (e *Engine) emit(inst exchange.InstrumentID, ev exchange.Event) {
+	if e.cfg.Matcher {
+		inst = e.ids[0]
+	}
 	s := e.streams[inst]
 	s.seq++
 	ev.Command, ev.Instrument, ev.Seq, ev.Time = e.cmd.Kind, inst, s.seq, e.clock

@@ -209,10 +209,10 @@ func TestWorstPrice(t *testing.T) {
 		"reference price set", "limit set", "accepted 3: buy 1@110", "canceled 3: 1 of 1, immediate remainder")
 }
 
-// RISK-006, CMD-003 and CMD-006: what a refused message leaves behind.
+// RISK-006, CMD-003, CMD-006 and CMD-007: what a refused message leaves behind.
 func TestMessages(t *testing.T) {
 	e := reference.New(reference.Config{Funds: reference.FundsNone, Instruments: []*exchange.Instrument{instrument(t, 1)}, MaxAccounts: 2})
-	same(t, run(e, limit(7, buy, -1, 1), limit(1, buy, 1, 1),
+	same(t, run(e, limit(2, buy, -1, 1), limit(1, buy, 1, 1),
 		exchange.SetLimit(0, 0, exchange.LimitMessages, 2), exchange.SetLimit(0, 0, exchange.LimitMessageWindow, 10),
 		limit(2, buy, -1, 1, at(5)), limit(2, buy, 1, 1), limit(2, buy, 1, 1), exchange.Cancel(1, 2, 2), limit(2, buy, 1, 1, at(14)), limit(2, buy, 1, 1, at(15)),
 		limit(3, buy, 1, 1)),
