@@ -102,6 +102,9 @@ func (e *Engine) check(b *book, c *exchange.Command, old *order) (*order, exchan
 		TimeInForce: c.TimeInForce, SelfTrade: c.SelfTrade, PostOnly: c.PostOnly, Hidden: c.Hidden, Price: price,
 		StopPrice: c.StopPrice, OrderQty: c.Qty, LeavesQty: c.Qty, DisplayQty: c.DisplayQty, Expire: c.Expire,
 		Funds: c.Funds, MakerFee: b.makerFee, TakerFee: b.takerFee}
+	if e.cfg.Funds == FundsNone { // no fees
+		o.MakerFee, o.TakerFee = 0, 0
+	}
 	if !o.asLimit {
 		o.Price = e.worstPrice(b, c)
 	}

@@ -105,7 +105,7 @@ func (e *Engine) act(b *book, t *order) {
 			cancel(exchange.FundsExhausted)
 			return
 		}
-		t.Price, t.asLimit, t.budget, t.Funds = bound, true, false, 0
+		t.Type, t.Price, t.asLimit, t.budget, t.Funds = exchange.Limit, bound, true, false, 0
 		e.emit(b.id, exchange.Event{Kind: exchange.EventRepriced, ID: t.CommandID, Account: t.Account, OrderID: t.ID, Side: t.Side,
 			Price: t.Price, LeavesQty: t.LeavesQty, Release: e.release(b, t)})
 		e.rest(b, t)

@@ -51,6 +51,7 @@ func (e *Engine) ReferencePrice(inst exchange.InstrumentID) (exchange.Price, boo
 // view is the order as users see it.
 func (o *order) view() exchange.Order {
 	v := o.Order
+	v.FeeRemainder = int32(sum(new(big.Int).Mul(roundUp(o.fee), million), neg(o.fee)).Int64())
 	switch {
 	case o.Pending || o.Hidden:
 		v.ShownQty = 0

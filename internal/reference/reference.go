@@ -213,6 +213,9 @@ func must(ok bool, format string, args ...any) {
 // Apply applies cmd and appends its events to dst.
 func (e *Engine) Apply(dst []exchange.Event, cmd *exchange.Command) []exchange.Event {
 	c := *cmd
+	if e.cfg.Matcher && c.Instrument == 0 { // ADMIN-006: its instrument is all it has
+		c.Instrument = e.ids[0]
+	}
 	e.cmd, e.out = &c, nil
 	e.apply()
 	return append(dst, e.out...)
