@@ -11,10 +11,14 @@ func (m *Matcher) find(cmd *Command) (ref, *node) {
 	} else if cmd.OrigID != (CommandID{}) {
 		r = m.book.named(&cmd.OrigID)
 	}
-	if r == 0 || m.book.node(r).account != cmd.Account {
+	if r == 0 {
 		return 0, nil
 	}
-	return r, m.book.node(r)
+	n := m.book.node(r)
+	if n.account != cmd.Account {
+		return 0, nil
+	}
+	return r, n
 }
 
 // gateCancel is CMD-006 for cancel and reduce.
@@ -34,19 +38,18 @@ func (m *Matcher) cancel(cmd *Command) Reason {
 	if reason := m.gateCancel(cmd); reason != 0 {
 		return reason
 	}
-	r, _ := m.find(cmd)
+	r, n := m.find(cmd)
 	if r == 0 {
 		return UnknownOrder
 	}
-	m.cancelBy(cmd, r, ByRequest)
+	m.cancelBy(cmd, r, n, ByRequest)
 	return 0
 }
 
 // cancelBy ends an order because a command about it asked for that, and
 // releases what the command itself held (FUNDS-007).
-func (m *Matcher) cancelBy(cmd *Command, r ref, reason Reason) {
-	m.cancelLive(r, EventCanceled, reason)
-	ev := &m.out[len(m.out)-1]
+func (m *Matcher) cancelBy(cmd *Command, r ref, n *node, reason Reason) {
+	ev := m.cancelLive(r, n, EventCanceled, reason)
 	ev.MakerID, ev.MakerRelease = cmd.ID, m.brought(cmd)
 }
 
@@ -61,7 +64,7 @@ func (m *Matcher) reduce(cmd *Command) Reason {
 	case cmd.Qty <= 0:
 		return InvalidQty
 	case cmd.Qty >= n.leaves:
-		m.cancelBy(cmd, r, ByReduce)
+		m.cancelBy(cmd, r, n, ByReduce)
 		return 0
 	}
 	price := m.priceOf(n)
@@ -93,7 +96,7 @@ func (m *Matcher) resize(r ref, n *node, by Qty) {
 	n.leaves += by
 	m.book.open[n.side] += by
 	if m.risk != nil {
-		m.seats.at(m.book.tail(r).seat).open[n.side] += by
+		m.seats.at(m.book.tail(r, n).seat).open[n.side] += by
 	}
 }
 
@@ -119,7 +122,7 @@ func (k *risk) recover(m *Matcher, cmd *Command, ev *Event, r ref, n *node, pric
 	}
 	brought := m.brought(cmd)
 	n.held += brought
-	t := m.book.tail(r)
+	t := m.book.tail(r, n)
 	excess := m.excess(n, t, price)
 	if k.mode == FundsLedger {
 		k.give(m, n, t, excess) // below zero: it takes
@@ -156,7 +159,7 @@ func (m *Matcher) amend(cmd *Command) Reason {
 	}
 	if cmd.Qty != 0 {
 		if c.total = cmd.Qty; c.total <= n.qty-n.leaves {
-			m.cancelBy(cmd, r, ByAmend)
+			m.cancelBy(cmd, r, n, ByAmend)
 			return 0
 		}
 	}
@@ -260,7 +263,7 @@ func (k *risk) checkAmended(m *Matcher, cmd *Command, r ref, n *node, c *change)
 	if k.rebatesTooLarge(m) {
 		return AmountOverflow
 	}
-	t := m.book.tail(r)
+	t := m.book.tail(r, n)
 	terms := Terms{Side: n.side, Price: c.price, LeavesQty: n.leaves + c.total - n.qty,
 		MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem}
 	if n.flags&flagBudget != 0 {
@@ -321,18 +324,16 @@ func (m *Matcher) replace(cmd *Command) Reason {
 	}
 	price := m.priceOf(n)
 	m.book.unlink(m.book.ladderOf(n), r, n)
-	m.end(r, n, EventCanceled, ByReplace, price, func(ev *Event) {
-		ev.MakerID = cmd.ID
-		ev.Amount = p.moved
-		ev.Release -= p.moved
-	})
+	ev := m.end(r, n, EventCanceled, ByReplace, price)
+	ev.MakerID, ev.Amount = cmd.ID, p.moved
+	ev.Release -= p.moved
 	m.accept(&next, &p)
 	return 0
 }
 
 // successor is the new order of a replace (REPLACE-001).
 func (m *Matcher) successor(cmd *Command, r ref, n *node) Command {
-	t := m.book.tail(r)
+	t := m.book.tail(r, n)
 	next := order(cmd.Instrument, cmd.Account, n.side, Limit, n.tif())
 	next.Kind, next.Time, next.ID, next.OrderID, next.OrigID = cmd.Kind, cmd.Time, cmd.ID, cmd.OrderID, cmd.OrigID
 	next.SelfTrade, next.PostOnly, next.Hidden, next.Group = n.selfTrade(), n.postOnly(), n.flags&flagHidden != 0, t.group
@@ -389,7 +390,7 @@ func (m *Matcher) cancelAll(acct AccountID, side Side, reason Reason) Qty {
 		return (acct == 0 || n.account == acct) && (side == 0 || n.side == side)
 	})
 	for _, r := range found {
-		m.cancelLive(r, EventCanceled, reason)
+		m.cancelLive(r, m.book.node(r), EventCanceled, reason)
 	}
 	return Qty(len(found))
 }
@@ -411,7 +412,7 @@ func massCanceled(c *core, s *stream, cmd *Command, n Qty) {
 func (m *Matcher) endDayOrders() Qty {
 	found := m.collect(m.book.live, func(_ ref, n *node) bool { return n.tif() == Day })
 	for _, r := range found {
-		m.cancelLive(r, EventExpired, ByEndOfDay)
+		m.cancelLive(r, m.book.node(r), EventExpired, ByEndOfDay)
 	}
 	return Qty(len(found))
 }
@@ -423,6 +424,7 @@ func (m *Matcher) expire() {
 		if !ok || at > m.now {
 			return
 		}
-		m.cancelLive(m.book.expiry[0], EventExpired, ByExpire)
+		r := m.book.expiry[0]
+		m.cancelLive(r, m.book.node(r), EventExpired, ByExpire)
 	}
 }

@@ -131,7 +131,7 @@ func (b *Book) QueuePosition(id OrderID) (orders int, ahead Qty, ok bool) {
 
 // fill describes an order that is in a queue.
 func (b *Book) fill(o *Order, r ref, n *node) {
-	t := b.tail(r)
+	t := b.tail(r, n)
 	*o = Order{
 		ID: n.id, CommandID: t.cmd, Account: n.account, Instrument: b.inst.ID(), Group: t.group,
 		Side: n.side, Type: n.typ(), TimeInForce: n.tif(), SelfTrade: n.selfTrade(), PostOnly: n.postOnly(),

@@ -45,13 +45,15 @@ func (m *Matcher) gate(cmd *Command, seat *ref) Reason {
 // check runs the checks of docs/rules/orders.md in their order. old is the
 // order that is replaced, nil for a new one.
 func (m *Matcher) check(cmd *Command, p *plan, old *node) Reason {
-	if reason := m.checkShape(cmd); reason != 0 {
-		return reason
+	reason := Reason(0)
+	if cmd.plain() {
+		reason = m.checkPlain(cmd, p)
+	} else if reason = m.checkShape(cmd); reason == 0 {
+		if reason = m.checkPrice(cmd, p); reason == 0 {
+			reason = m.checkQty(cmd, p)
+		}
 	}
-	if reason := m.checkPrice(cmd, p); reason != 0 {
-		return reason
-	}
-	if reason := m.checkQty(cmd, p); reason != 0 {
+	if reason != 0 {
 		return reason
 	}
 	if reason := m.checkRoom(cmd, old); reason != 0 {
@@ -76,6 +78,32 @@ func (m *Matcher) check(cmd *Command, p *plan, old *node) Reason {
 		p.qty = m.book.inst.maxQty
 	}
 	return 0
+}
+
+// plain reports whether a command is a limit order without anything special,
+// which most are: then only its numbers need checks.
+func (c *Command) plain() bool {
+	return c.Type == Limit && c.Side.valid() && c.SelfTrade.valid() &&
+		(c.TimeInForce-1 < 2 || c.TimeInForce-IOC < 2) && // GTC, Day, IOC or FOK
+		!c.Hidden && !c.PriceIsDistance && c.PostOnly == 0 &&
+		int64(c.StopPrice)|int64(c.DisplayQty)|int64(c.MinQty)|int64(c.Funds)|int64(c.Held)|int64(c.Expire) == 0
+}
+
+// checkPlain is what remains of ORDER-001 to ORDER-013 for a plain order.
+func (m *Matcher) checkPlain(cmd *Command, p *plan) Reason {
+	if reason := m.checkLimits(cmd.Price); reason != 0 {
+		return reason
+	}
+	p.price = cmd.Price
+	in := m.book.inst
+	maxQty, maxNotional := m.maxima(p.seat)
+	if cmd.Qty < in.minQty {
+		return QtyBelowMin
+	}
+	if cmd.Qty > maxQty {
+		return QtyAboveMax
+	}
+	return checkNotional(in, cmd.Price, cmd.Qty, in.minNotional, maxNotional)
 }
 
 // checkShape is ORDER-001 to ORDER-004.
@@ -222,19 +250,19 @@ func (m *Matcher) maxima(seat ref) (Qty, Amount) {
 	return min(in.maxQty, s.maxQty), min(in.maxNotional, s.maxNotional)
 }
 
-func (m *Matcher) aboveMaxNotional(r ref, price Price, qty Qty) bool {
-	_, most := m.maxima(m.book.tail(r).seat)
+func (m *Matcher) aboveMaxNotional(r ref, node *node, price Price, qty Qty) bool {
+	_, most := m.maxima(m.book.tail(r, node).seat)
 	n, ok := m.book.inst.notional(price, qty)
 	return !ok || n > most
 }
 
 func checkNotional(in *Instrument, price Price, qty Qty, least, most Amount) Reason {
 	n, ok := in.notional(price, qty)
-	if !ok || n > most {
-		return NotionalAboveMax
-	}
-	if n < least {
+	switch {
+	case ok && n < least:
 		return NotionalBelowMin
+	case !ok || n > most:
+		return NotionalAboveMax
 	}
 	return 0
 }
@@ -326,7 +354,7 @@ func (m *Matcher) checkCollar(price Price) Reason {
 func (m *Matcher) accept(cmd *Command, p *plan) {
 	b := &m.book
 	r := b.alloc()
-	n, t := b.node(r), b.tail(r)
+	n := b.node(r)
 	qty := cmd.Qty
 	flags := orderFlags(cmd.SelfTrade) | orderFlags(cmd.PostOnly)<<flagPostOnlyShift
 	if cmd.Hidden {
@@ -339,12 +367,20 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 			qty = p.qty
 		}
 	}
-	*n = node{id: m.nextOrder, account: cmd.Account, leaves: qty, qty: qty, held: p.need, side: cmd.Side, flags: flags}
-	n.setKind(cmd.Type, cmd.TimeInForce)
-	*t = tail{cmd: cmd.ID, seat: p.seat, group: cmd.Group}
-	if m.keepsFunds() {
-		t.makerFee, t.takerFee = m.makerFee, m.takerFee
+	// Field by field, here and in events: a literal is built elsewhere and
+	// copied.
+	n.level, n.extra, n.id, n.account, n.leaves, n.qty = 0, 0, m.nextOrder, cmd.Account, qty, qty
+	n.held, n.feeRem, n.side, n.kind = p.need, 0, cmd.Side, kindOf(cmd.Type, cmd.TimeInForce)
+	if m.risk != nil || cmd.Group != 0 || cmd.ID != (CommandID{}) {
+		flags |= flagTail
+		n.flags = flags
+		t := b.tail(r, n)
+		t.cmd, t.seat, t.group, t.makerFee, t.takerFee = cmd.ID, p.seat, cmd.Group, 0, 0
+		if m.keepsFunds() {
+			t.makerFee, t.takerFee = m.makerFee, m.takerFee
+		}
 	}
+	n.flags = flags
 	m.nextOrder++
 	b.live++
 	if cmd.DisplayQty != 0 || cmd.MinQty != 0 || cmd.Funds != 0 || cmd.TimeInForce == GTD || cmd.Type.triggered() {
@@ -357,7 +393,7 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	}
 	b.open[n.side] += cmd.Qty
 	if m.risk != nil {
-		m.risk.accepted(m, n, t, cmd.Qty, p)
+		m.risk.accepted(m, n, cmd.Qty, p)
 	}
 	ev := m.event(m.core, EventAccepted)
 	ev.Side, ev.Type, ev.TimeInForce, ev.PostOnly, ev.Hidden = n.side, cmd.Type, cmd.TimeInForce, cmd.PostOnly, cmd.Hidden
@@ -369,7 +405,7 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	case cmd.Type.triggered():
 		m.wait(r, n)
 	case p.noLiquidity:
-		m.end(r, n, EventCanceled, NoLiquidity, p.price, nil)
+		m.end(r, n, EventCanceled, NoLiquidity, p.price)
 	case cmd.Type == Limit && n.extra == 0 && !cmd.TimeInForce.immediate() && m.passive(n.side, p.price):
 		// The commonest case, for speed: nothing to look at before it rests.
 		b.append(b.ladder(n.side), r, n, p.price)
@@ -378,7 +414,9 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	default:
 		m.enter(r, p.price)
 	}
-	m.runElected()
+	if len(m.elected) > 0 {
+		m.runElected()
+	}
 }
 
 // passive reports whether a limit price does not meet the opposite best.

@@ -12,18 +12,19 @@ import (
 // price where low is best, minus the price where high is best, so that best
 // is always lowest.
 //
-// Coordinates are cut into regions of 2^18. In a region three layers of
-// 64-bit words say what is occupied: one word for the region, 64 below it,
-// and one in each page of 64 level slots. The next level is found by counting
-// trailing zeros, however far away it is.
+// A level is found by its price in a hash table. The next level is found by
+// occupancy: coordinates are cut into regions of 2^18, and in a region three
+// layers of 64-bit words say what is there, so that counting trailing zeros
+// finds it, however far away it is.
 type ladder struct {
 	sign    int64 // +1: low is best, -1: high is best
 	best    ref   // the best level, 0: none
 	bestX   int64 // its coordinate, noLevel: none
-	regions []*region
-	current int // the region used last
-	empty   int // how many regions are empty
 	book    *Book
+	byX     index
+	recent  [recentRegions]*region // by key modulo recentRegions; nil: unknown
+	regions []*region              // by key
+	empty   int                    // how many regions are empty
 }
 
 // noLevel lies beyond every coordinate and every limit.
@@ -31,22 +32,22 @@ const noLevel = math.MaxInt64
 
 const (
 	wordBits   = 6
+	wordSize   = 1 << wordBits
 	regionBits = 3 * wordBits
+	// recentRegions saves the search among up to so many neighbours.
+	recentRegions = 64
 	// emptyRegionsMax bounds the empty regions that are kept, so that an order
 	// that comes and goes where nothing else is does not build one each time.
 	emptyRegionsMax = 16
 )
 
+// region says which of 2^18 coordinates are occupied: a bit of top for each
+// word of mid that is not zero, and so on down.
 type region struct {
-	key   int64 // its coordinates >> regionBits
-	top   uint64
-	mid   [64]uint64
-	pages [64 * 64]ref
-}
-
-type page struct {
-	used   uint64
-	levels [64]ref
+	key  int64 // its coordinates >> regionBits
+	top  uint64
+	mid  [wordSize]uint64
+	leaf [wordSize * wordSize]uint64
 }
 
 // level is one price: its quantities and the queue of its orders.
@@ -67,14 +68,19 @@ func (l *ladder) init(b *Book, sign int64) {
 // x returns the coordinate of a price.
 func (l *ladder) x(p Price) int64 { return int64(p) * l.sign }
 
-// find returns where the region with the key is, or belongs. It changes
-// nothing, so that readers may call it side by side.
-func (l *ladder) find(key int64) (at int, found bool) {
-	at = l.current
-	if at >= len(l.regions) || l.regions[at].key != key {
-		at = sort.Search(len(l.regions), func(i int) bool { return l.regions[i].key >= key })
+func hashX(x int64) uint32 { return uint32(uint64(x) * 0x9e3779b97f4a7c15 >> 32) }
+
+// at returns the level of a coordinate, 0 when there is none.
+func (l *ladder) at(x int64) ref {
+	h := hashX(x)
+	i := h
+	price := Price(x * l.sign)
+	for r := l.byX.next(h, &i); r != 0; r = l.byX.next(h, &i) {
+		if l.book.levels.at(r).price == price {
+			return r
+		}
 	}
-	return at, at < len(l.regions) && l.regions[at].key == key
+	return 0
 }
 
 // level returns the level of a price, made when it is not there.
@@ -83,101 +89,103 @@ func (l *ladder) level(p Price) ref {
 	if x == l.bestX {
 		return l.best
 	}
-	i, found := l.find(x >> regionBits)
-	l.current = i
-	if !found {
-		l.addRegion(i, x>>regionBits)
-	}
-	rg := l.regions[i]
-	slot := int(x>>wordBits) & (64*64 - 1)
-	pg := rg.pages[slot]
-	if pg == 0 {
-		pg = l.book.pages.alloc()
-		rg.pages[slot] = pg
-		if rg.top == 0 {
-			l.empty--
-		}
-		rg.top |= 1 << (slot >> wordBits)
-		rg.mid[slot>>wordBits] |= 1 << (slot & 63)
-	}
-	p64 := l.book.pages.at(pg)
-	at := int(x) & 63
-	if r := p64.levels[at]; r != 0 {
+	if r := l.at(x); r != 0 {
 		return r
 	}
 	r := l.book.levels.alloc()
-	*l.book.levels.at(r) = level{price: p}
-	p64.levels[at] = r
-	p64.used |= 1 << at
+	lv := l.book.levels.at(r)
+	*lv = level{}
+	lv.price = p
+	l.byX.put(hashX(x), r)
+	l.occupy(x)
 	if x < l.bestX {
 		l.best, l.bestX = r, x
 	}
 	return r
 }
 
+// occupy marks a coordinate as occupied.
+func (l *ladder) occupy(x int64) {
+	rg := l.region(x >> regionBits)
+	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
+	if rg.top == 0 {
+		l.empty--
+	}
+	rg.top |= 1 << i
+	rg.mid[i] |= 1 << (j & (wordSize - 1))
+	rg.leaf[j] |= 1 << (x & (wordSize - 1))
+}
+
 // remove takes away a level without orders.
 func (l *ladder) remove(r ref) {
 	x := l.x(l.book.levels.at(r).price)
-	l.current, _ = l.find(x >> regionBits)
-	rg := l.regions[l.current]
-	slot := int(x>>wordBits) & (64*64 - 1)
-	p64 := l.book.pages.at(rg.pages[slot])
-	at := int(x) & 63
-	p64.levels[at] = 0
-	p64.used &^= 1 << at
+	l.byX.remove(hashX(x), r)
 	l.book.levels.free(r)
+	rg := l.region(x >> regionBits)
+	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
+	if rg.leaf[j] &^= 1 << (x & (wordSize - 1)); rg.leaf[j] == 0 {
+		if rg.mid[i] &^= 1 << (j & (wordSize - 1)); rg.mid[i] == 0 {
+			rg.top &^= 1 << i
+		}
+	}
 	if x == l.bestX {
 		l.best, l.bestX = l.after(x)
 	}
-	if p64.used != 0 {
-		return
-	}
-	l.book.pages.free(rg.pages[slot])
-	rg.pages[slot] = 0
-	rg.mid[slot>>wordBits] &^= 1 << (slot & 63)
-	if rg.mid[slot>>wordBits] == 0 {
-		rg.top &^= 1 << (slot >> wordBits)
-		if rg.top == 0 {
-			l.emptied()
-		}
+	if rg.top == 0 {
+		l.emptied()
 	}
 }
 
 // after returns the level next to coordinate x, further from the best, and
-// its coordinate; 0 and noLevel when there is none.
+// its coordinate; 0 and noLevel when there is none. It changes nothing, so
+// that readers may call it side by side.
 func (l *ladder) after(x int64) (ref, int64) {
-	i, found := l.find(x >> regionBits)
-	if found {
-		rg := l.regions[i]
-		slot := int(x>>wordBits) & (64*64 - 1)
-		if pg := rg.pages[slot]; pg != 0 {
-			if at := above(l.book.pages.at(pg).used, int(x)&63); at < 64 {
-				return l.at(rg, slot, at)
-			}
-		}
-		if j := above(rg.mid[slot>>wordBits], slot&63); j < 64 {
-			return l.first(rg, slot&^63|j)
-		}
-		if j := above(rg.top, slot>>wordBits); j < 64 {
-			return l.first(rg, j<<wordBits|bits.TrailingZeros64(rg.mid[j]))
-		}
-		i++
+	next := l.search(x)
+	if next == noLevel {
+		return 0, noLevel
 	}
+	return l.at(next), next
+}
+
+// search returns the first occupied coordinate above x.
+func (l *ladder) search(x int64) int64 {
+	key := x >> regionBits
+	rg := l.recent[key&(recentRegions-1)]
+	if rg == nil || rg.key != key {
+		i, found := l.find(key)
+		if !found {
+			return l.searchFrom(i)
+		}
+		rg = l.regions[i]
+	}
+	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
+	if at := above(rg.leaf[j], int(x)&(wordSize-1)); at < wordSize {
+		return x&^(wordSize-1) | int64(at)
+	}
+	if at := above(rg.mid[i], j&(wordSize-1)); at < wordSize {
+		return rg.first(j&^(wordSize-1) | at)
+	}
+	if at := above(rg.top, i); at < wordSize {
+		return rg.first(at<<wordBits | bits.TrailingZeros64(rg.mid[at]))
+	}
+	i, _ = l.find(key)
+	return l.searchFrom(i + 1)
+}
+
+// searchFrom returns the first occupied coordinate in the regions from i on.
+func (l *ladder) searchFrom(i int) int64 {
 	for ; i < len(l.regions); i++ {
 		if rg := l.regions[i]; rg.top != 0 {
-			j := bits.TrailingZeros64(rg.top)
-			return l.first(rg, j<<wordBits|bits.TrailingZeros64(rg.mid[j]))
+			at := bits.TrailingZeros64(rg.top)
+			return rg.first(at<<wordBits | bits.TrailingZeros64(rg.mid[at]))
 		}
 	}
-	return 0, noLevel
+	return noLevel
 }
 
-func (l *ladder) first(rg *region, slot int) (ref, int64) {
-	return l.at(rg, slot, bits.TrailingZeros64(l.book.pages.at(rg.pages[slot]).used))
-}
-
-func (l *ladder) at(rg *region, slot, at int) (ref, int64) {
-	return l.book.pages.at(rg.pages[slot]).levels[at], rg.key<<regionBits | int64(slot)<<wordBits | int64(at)
+// first returns the first occupied coordinate in word j, which is not zero.
+func (rg *region) first(j int) int64 {
+	return rg.key<<regionBits | int64(j)<<wordBits | int64(bits.TrailingZeros64(rg.leaf[j]))
 }
 
 // above returns the lowest set bit of w above bit i, 64 when there is none.
@@ -185,9 +193,24 @@ func above(w uint64, i int) int {
 	return bits.TrailingZeros64(w & (^uint64(1) << i))
 }
 
-func (l *ladder) addRegion(i int, key int64) {
-	l.regions = slices.Insert(l.regions, i, &region{key: key})
-	l.empty++
+// find returns where the region with the key is, or belongs.
+func (l *ladder) find(key int64) (i int, found bool) {
+	i = sort.Search(len(l.regions), func(i int) bool { return l.regions[i].key >= key })
+	return i, i < len(l.regions) && l.regions[i].key == key
+}
+
+// region returns the region with the key, made when it is not there.
+func (l *ladder) region(key int64) *region {
+	if rg := l.recent[key&(recentRegions-1)]; rg != nil && rg.key == key {
+		return rg
+	}
+	i, found := l.find(key)
+	if !found {
+		l.regions = slices.Insert(l.regions, i, &region{key: key})
+		l.empty++
+	}
+	l.recent[key&(recentRegions-1)] = l.regions[i]
+	return l.regions[i]
 }
 
 // emptied drops the empty regions when there are too many.
@@ -195,12 +218,6 @@ func (l *ladder) emptied() {
 	if l.empty++; l.empty <= emptyRegionsMax {
 		return
 	}
-	kept := l.regions[:0]
-	for _, rg := range l.regions {
-		if rg.top != 0 {
-			kept = append(kept, rg)
-		}
-	}
-	clear(l.regions[len(kept):])
-	l.regions, l.current, l.empty = kept, 0, 0
+	l.regions = slices.DeleteFunc(l.regions, func(rg *region) bool { return rg.top == 0 })
+	l.recent, l.empty = [recentRegions]*region{}, 0
 }

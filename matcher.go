@@ -85,24 +85,33 @@ func (m *Matcher) Apply(dst []Event, cmd *Command) []Event {
 }
 
 func (m *Matcher) applyAlone(cmd *Command) {
+	if cmd.Instrument == 0 { // all it has
+		own := *cmd
+		own.Instrument = m.id
+		cmd = &own
+	}
+	reason := Reason(0)
 	switch {
-	case !cmd.Kind.valid() || !cmd.Kind.matcherAlone(cmd):
-		m.reject(m.core, cmd, InvalidKind)
-		return
+	case !cmd.Kind.valid() || cmd.Kind > KindReplace && !cmd.Kind.matcherAlone(cmd):
+		reason = InvalidKind
 	case cmd.Time < 0:
-		m.reject(m.core, cmd, InvalidTime)
-		return
-	case cmd.Instrument != m.id && (cmd.Instrument != 0 || cmd.Kind.needs() == needsInstrument):
-		m.reject(m.core, cmd, UnknownInstrument)
+		reason = InvalidTime
+	case cmd.Instrument != m.id:
+		reason = UnknownInstrument
+	}
+	if reason != 0 {
+		m.reject(m.core, cmd, reason)
 		return
 	}
-	if !m.begin(m.core, cmd, &m.book) {
+	if cmd.ID != (CommandID{}) && !m.begin(m.core, cmd, &m.book) {
 		return
 	}
 	before := m.now
 	if cmd.Time > m.now {
 		m.now = cmd.Time
-		m.expire()
+		if len(m.book.expiry) > 0 {
+			m.expire()
+		}
 	}
 	m.apply(cmd, before)
 }
@@ -151,17 +160,17 @@ func (m *Matcher) enter(r ref, price Price) {
 	at := price // where it rests
 	if typ == MarketToLimit {
 		if opp.best == 0 || opp.bestX > limit {
-			m.end(r, n, EventCanceled, NoLiquidity, price, nil)
+			m.end(r, n, EventCanceled, NoLiquidity, price)
 			return
 		}
 		limit, at = opp.bestX, b.levels.at(opp.best).price
-		if m.aboveMaxNotional(r, at, n.leaves) {
-			m.end(r, n, EventCanceled, NotionalAboveMax, price, nil)
+		if m.aboveMaxNotional(r, n, at, n.leaves) {
+			m.end(r, n, EventCanceled, NotionalAboveMax, price)
 			return
 		}
 	}
 	if n.tif() == FOK && m.dryRun(r, n, limit, n.leaves) < n.leaves {
-		m.end(r, n, EventCanceled, FillOrKill, price, nil)
+		m.end(r, n, EventCanceled, FillOrKill, price)
 		return
 	}
 	if n.extra != 0 {
@@ -169,7 +178,7 @@ func (m *Matcher) enter(r ref, price Price) {
 			least := x.minQty
 			x.minQty = 0
 			if got := m.dryRun(r, n, limit, least); got > 0 && got < least {
-				m.end(r, n, EventCanceled, MinQtyNotMet, price, nil)
+				m.end(r, n, EventCanceled, MinQtyNotMet, price)
 				return
 			}
 		}
@@ -188,9 +197,9 @@ func (m *Matcher) finish(r ref, n *node, price, at Price, stopped Reason) {
 	case n.leaves == 0 && stopped == 0 && n.flags&flagUnsized == 0:
 		m.drop(r, n) // filled: its last trade said so
 	case stopped != 0:
-		m.end(r, n, EventCanceled, stopped, price, nil)
+		m.end(r, n, EventCanceled, stopped, price)
 	case n.tif().immediate() || !typ.limited() && typ != MarketToLimit:
-		m.end(r, n, EventCanceled, ImmediateRemainder, price, nil)
+		m.end(r, n, EventCanceled, ImmediateRemainder, price)
 	case typ == MarketToLimit:
 		m.reprice(r, n, price, at)
 	default:
@@ -214,17 +223,17 @@ func (m *Matcher) rest(r ref, n *node, price Price) {
 // (MATCH-008).
 func (m *Matcher) reprice(r ref, n *node, price, at Price) {
 	if n.flags&flagBudget != 0 {
-		t := m.book.tail(r)
+		t := m.book.tail(r, n)
 		need, ok := m.book.inst.Need(&Terms{Side: Buy, Price: at, LeavesQty: n.leaves,
 			MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem})
 		if !ok || need > m.book.extras.at(n.extra).funds {
-			m.end(r, n, EventCanceled, FundsExhausted, price, nil)
+			m.end(r, n, EventCanceled, FundsExhausted, price)
 			return
 		}
 		n.flags &^= flagBudget
 		m.book.extras.at(n.extra).funds = 0
 	}
-	n.setKind(Limit, n.tif())
+	n.kind = kindOf(Limit, n.tif())
 	ev := m.event(m.core, EventRepriced)
 	m.describe(ev, r, n)
 	ev.Price, ev.LeavesQty = at, n.leaves
@@ -236,7 +245,7 @@ func (m *Matcher) reprice(r ref, n *node, price, at Price) {
 
 // describe fills in whose order an event is about.
 func (m *Matcher) describe(ev *Event, r ref, n *node) {
-	ev.ID, ev.Account, ev.OrderID, ev.Side = m.book.tail(r).cmd, n.account, n.id, n.side
+	ev.ID, ev.Account, ev.OrderID, ev.Side = m.book.tail(r, n).cmd, n.account, n.id, n.side
 }
 
 // sweep trades an aggressor against the opposite side, best price first, as
@@ -250,7 +259,7 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 		mk := b.node(mr)
 		q := min(n.leaves, b.shown(mk))
 		if n.flags&flagBudget != 0 {
-			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, b.tail(r).takerFee, n.feeRem))
+			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, b.tail(r, n).takerFee, n.feeRem))
 			if q == 0 {
 				return FundsExhausted
 			}
@@ -279,7 +288,7 @@ func (m *Matcher) trade(r ref, n *node, mr ref, mk *node, lv *level, q Qty, pric
 	}
 	b.open[mk.side] -= q
 	ev := m.event(m.core, EventTrade)
-	t, mt := b.tail(r), b.tail(mr)
+	t, mt := b.tail(r, n), b.tail(mr, mk)
 	ev.Side, ev.ID, ev.Account, ev.OrderID = n.side, t.cmd, n.account, n.id
 	ev.MakerID, ev.MakerAccount, ev.MakerOrderID, ev.MakerLeavesQty = mt.cmd, mk.account, mk.id, mk.leaves
 	if n.flags&flagUnsized == 0 {
@@ -346,8 +355,8 @@ func (m *Matcher) sameOwner(r ref, n *node, mr ref, mk *node) bool {
 	if n.account == mk.account {
 		return true
 	}
-	group := m.book.tail(r).group
-	return group != 0 && group == m.book.tail(mr).group
+	group := m.book.tail(r, n).group
+	return group != 0 && group == m.book.tail(mr, mk).group
 }
 
 // prevent keeps the aggressor from trading with mr (STP-002 to STP-004) and
@@ -357,7 +366,7 @@ func (m *Matcher) prevent(r ref, n *node, mr ref, mk *node, lv *level, q Qty, pr
 	mode := n.selfTrade()
 	ev := m.event(m.core, EventSelfTradePrevented)
 	m.describe(ev, r, n)
-	ev.MakerID, ev.MakerAccount, ev.MakerOrderID = b.tail(mr).cmd, mk.account, mk.id
+	ev.MakerID, ev.MakerAccount, ev.MakerOrderID = b.tail(mr, mk).cmd, mk.account, mk.id
 	ev.Price = lv.price
 	if mode == Decrement {
 		ev.Qty = q
@@ -371,7 +380,7 @@ func (m *Matcher) prevent(r ref, n *node, mr ref, mk *node, lv *level, q Qty, pr
 	case mode == CancelOldest || mode == CancelBoth || mk.leaves == 0:
 		px := lv.price
 		b.unlink(b.ladder(mk.side), mr, mk)
-		m.end(mr, mk, EventCanceled, BySelfTrade, px, nil)
+		m.end(mr, mk, EventCanceled, BySelfTrade, px)
 	case mode == Decrement:
 		m.afterFill(mr, mk, q)
 	}
@@ -404,9 +413,9 @@ func (m *Matcher) decrement(ev *Event, r ref, n *node, mr ref, mk *node, lv *lev
 	}
 }
 
-// end ends a live order that is in no queue, with an event that says why.
-// price is its limit or worst price. fill, when not nil, adds to the event.
-func (m *Matcher) end(r ref, n *node, kind EventKind, reason Reason, price Price, fill func(*Event)) {
+// end ends a live order that is in no queue and returns the event that says
+// why. price is its limit or worst price.
+func (m *Matcher) end(r ref, n *node, kind EventKind, reason Reason, price Price) *Event {
 	ev := m.event(m.core, kind)
 	m.describe(ev, r, n)
 	ev.Reason, ev.Price = reason, price
@@ -414,33 +423,28 @@ func (m *Matcher) end(r ref, n *node, kind EventKind, reason Reason, price Price
 		ev.OrderQty = n.qty - n.leaves
 	} else {
 		ev.Qty, ev.OrderQty = n.leaves, n.qty
+		m.book.open[n.side] -= n.leaves
 	}
 	if m.risk != nil {
 		ev.Release = m.risk.end(m, r, n)
 	}
-	if fill != nil {
-		fill(ev)
-	}
-	if n.flags&flagUnsized == 0 {
-		m.book.open[n.side] -= n.leaves
-	}
 	m.book.release(r, n)
+	return ev
 }
 
 // drop forgets a filled order.
 func (m *Matcher) drop(r ref, n *node) {
 	if m.risk != nil {
-		m.risk.filled(m, r)
+		m.risk.filled(m, r, n)
 	}
 	m.book.release(r, n)
 }
 
 // cancelLive ends an order wherever it is.
-func (m *Matcher) cancelLive(r ref, kind EventKind, reason Reason) {
-	n := m.book.node(r)
+func (m *Matcher) cancelLive(r ref, n *node, kind EventKind, reason Reason) *Event {
 	price := m.priceOf(n)
 	m.book.unlink(m.book.ladderOf(n), r, n)
-	m.end(r, n, kind, reason, price, nil)
+	return m.end(r, n, kind, reason, price)
 }
 
 // priceOf returns the limit price of an order in a queue; of a waiting market

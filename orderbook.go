@@ -11,7 +11,6 @@ type Book struct {
 	next   ref
 	extras slab[extra]
 	levels slab[level]
-	pages  slab[page]
 
 	bids, asks ladder
 	rise, fall ladder // waiting for a trade at or above, at or below
@@ -79,18 +78,18 @@ const (
 	flagListed    orderFlags = 1 << 6 // in ids and names
 	flagBudget    orderFlags = 1 << 7 // has funds
 	flagUnsized   orderFlags = 1 << 8 // a market order by funds alone: qty is a bound nobody asked for
+	flagTail      orderFlags = 1 << 9 // its tail is not all zero
 	flagPostOnly  orderFlags = 3 << flagPostOnlyShift
 
-	flagPostOnlyShift = 9
+	flagPostOnlyShift = 10
 )
 
 func (n *node) typ() OrderType                 { return OrderType(n.kind & 15) }
 func (n *node) tif() TimeInForce               { return TimeInForce(n.kind >> 4) }
 func (n *node) selfTrade() SelfTradePrevention { return SelfTradePrevention(n.flags & flagSelfTrade) }
 func (n *node) postOnly() PostOnly             { return PostOnly(n.flags & flagPostOnly >> flagPostOnlyShift) }
-func (n *node) setKind(t OrderType, f TimeInForce) {
-	n.kind = uint8(t) | uint8(f)<<4
-}
+
+func kindOf(t OrderType, f TimeInForce) uint8 { return uint8(t) | uint8(f)<<4 }
 
 func (b *Book) init(inst *Instrument) {
 	b.inst = inst
@@ -101,7 +100,17 @@ func (b *Book) init(inst *Instrument) {
 }
 
 func (b *Book) node(r ref) *node { return &b.chunks[r>>chunkBits].nodes[r&(chunkSize-1)] }
-func (b *Book) tail(r ref) *tail { return &b.chunks[r>>chunkBits].tails[r&(chunkSize-1)] }
+
+// noTail is the tail of orders without flagTail, for reading: a Matcher alone
+// that is given no ids touches no second cache line.
+var noTail tail
+
+func (b *Book) tail(r ref, n *node) *tail {
+	if n.flags&flagTail == 0 {
+		return &noTail
+	}
+	return &b.chunks[r>>chunkBits].tails[r&(chunkSize-1)]
+}
 
 func (b *Book) ladder(s Side) *ladder {
 	if s == Buy {
@@ -209,7 +218,7 @@ func (b *Book) toBack(r ref, n *node) {
 func (b *Book) list(r ref, n *node) {
 	n.flags |= flagListed
 	b.ids.put(n.id, r)
-	if t := b.tail(r); t.cmd != (CommandID{}) {
+	if t := b.tail(r, n); t.cmd != (CommandID{}) {
 		b.names.put(t.cmd.hash(), r)
 	}
 	if n.tif() == GTD {
@@ -221,7 +230,7 @@ func (b *Book) list(r ref, n *node) {
 func (b *Book) release(r ref, n *node) {
 	if n.flags&flagListed != 0 {
 		b.ids.remove(n.id)
-		if t := b.tail(r); t.cmd != (CommandID{}) {
+		if t := b.tail(r, n); t.cmd != (CommandID{}) {
 			b.names.remove(t.cmd.hash(), r)
 		}
 		if n.tif() == GTD {
@@ -240,7 +249,7 @@ func (b *Book) named(id *CommandID) ref {
 	h := id.hash()
 	at := h
 	for r := b.names.next(h, &at); r != 0; r = b.names.next(h, &at) {
-		if b.tail(r).cmd == *id {
+		if b.tail(r, b.node(r)).cmd == *id {
 			return r
 		}
 	}

@@ -304,12 +304,12 @@ func (k *risk) paying(m *Matcher, seat ref, side Side) *balance {
 }
 
 // accepted counts an accepted order and takes what it needs.
-func (k *risk) accepted(m *Matcher, n *node, t *tail, qty Qty, p *plan) {
-	s := m.seats.at(t.seat)
+func (k *risk) accepted(m *Matcher, n *node, qty Qty, p *plan) {
+	s := m.seats.at(p.seat)
 	s.orders++
 	s.open[n.side] += qty
 	if k.mode == FundsLedger {
-		b := k.paying(m, t.seat, n.side)
+		b := k.paying(m, p.seat, n.side)
 		b.Available -= p.need
 		b.Held += p.need
 	}
@@ -397,7 +397,7 @@ func (k *risk) cover(m *Matcher, r ref, n *node, price Price) Amount {
 	if k.mode == FundsNone {
 		return 0
 	}
-	t := m.book.tail(r)
+	t := m.book.tail(r, n)
 	return k.give(m, n, t, m.excess(n, t, price))
 }
 
@@ -416,14 +416,14 @@ func (k *risk) give(m *Matcher, n *node, t *tail, amount Amount) Amount {
 // that releases. n counts it already.
 func (k *risk) lessen(m *Matcher, r ref, n *node, q Qty, price Price) Amount {
 	if n.flags&flagUnsized == 0 {
-		m.seats.at(m.book.tail(r).seat).open[n.side] -= q
+		m.seats.at(m.book.tail(r, n).seat).open[n.side] -= q
 	}
 	return k.cover(m, r, n, price)
 }
 
 // end books that an order ended and returns what that releases.
 func (k *risk) end(m *Matcher, r ref, n *node) Amount {
-	t := m.book.tail(r)
+	t := m.book.tail(r, n)
 	s := m.seats.at(t.seat)
 	s.orders--
 	if n.flags&flagUnsized == 0 {
@@ -433,4 +433,4 @@ func (k *risk) end(m *Matcher, r ref, n *node) Amount {
 }
 
 // filled books that an order was filled.
-func (k *risk) filled(m *Matcher, r ref) { m.seats.at(m.book.tail(r).seat).orders-- }
+func (k *risk) filled(m *Matcher, r ref, n *node) { m.seats.at(m.book.tail(r, n).seat).orders-- }

@@ -304,7 +304,7 @@ func (k *risk) audit() error {
 		}
 		for _, l := range [...]*ladder{&m.book.bids, &m.book.asks, &m.book.rise, &m.book.fall} {
 			m.book.each(l, func(r ref, n *node) {
-				s := m.seats.at(m.book.tail(r).seat)
+				s := m.seats.at(m.book.tail(r, n).seat)
 				if n.side == Buy {
 					held[s.quote] += n.held
 				} else {

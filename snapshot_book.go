@@ -73,7 +73,7 @@ func (b *Book) each(l *ladder, yield func(r ref, n *node)) {
 const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 4 + 1
 
 func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
-	t := b.tail(r)
+	t := b.tail(r, n)
 	w.u16(uint16(n.flags))
 	w.u8(n.kind)
 	w.u8(uint8(n.side))
@@ -171,8 +171,12 @@ func (m *Matcher) decodeSeats(r *decoder) {
 func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	b := &m.book
 	slot := b.alloc()
-	n, t := b.node(slot), b.tail(slot)
+	n := b.node(slot)
 	*n = node{flags: orderFlags(r.u16()), kind: r.u8(), side: Side(r.u8()), id: OrderID(r.u64()), account: AccountID(r.u64())}
+	t := &tail{} // of an order that says it has none, it must be zero
+	if n.flags&flagTail != 0 {
+		t = b.tail(slot, n)
+	}
 	t.seat = ref(r.u32())
 	price := Price(r.within(1, int64(MaxPrice), "a price is out of range"))
 	n.leaves = Qty(r.within(1, int64(MaxQty), "a quantity is out of range"))
@@ -214,9 +218,10 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 func (m *Matcher) checkOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, price Price) {
 	b := &m.book
 	r.check(n.side.valid() && n.typ().valid() && n.tif().valid() && n.selfTrade().valid() && n.postOnly().valid(), "an order has no known kind")
-	r.check(n.flags < flagPostOnly<<1 && n.flags&flagListed != 0 && n.flags&flagUnsized == 0, "an order has unknown flags")
+	r.check(n.flags < 1<<(flagPostOnlyShift+2) && n.flags&flagListed != 0 && n.flags&flagUnsized == 0, "an order has unknown flags")
 	r.check(n.id >= 1 && n.id < m.nextOrder && b.ids.get(n.id) == 0, "an order id is out of range or comes twice")
 	r.check(t.cmd == (CommandID{}) || b.named(&t.cmd) == 0, "an order's command comes twice")
+	r.check(n.flags&flagTail != 0 || *t == tail{} && m.risk == nil, "an order lacks its owner")
 	r.check(n.feeRem >= 0 && n.feeRem < FeeRateUnit, "a fee remainder is out of range")
 	if r.bad != "" {
 		return

@@ -47,7 +47,7 @@ func (m *Matcher) trigger(r ref) {
 	price, reason := x.limit, Reason(0)
 	if mode := n.postOnly(); mode != 0 {
 		price, reason = m.postOnlyPrice(n.side, mode, price)
-		if reason != 0 || price != x.limit && m.aboveMaxNotional(r, price, n.qty) {
+		if reason != 0 || price != x.limit && m.aboveMaxNotional(r, n, price, n.qty) {
 			price, reason = x.limit, PostOnlyOnTrigger
 		}
 	}
@@ -58,7 +58,7 @@ func (m *Matcher) trigger(r ref) {
 		ev.Release = m.risk.cover(m, r, n, price)
 	}
 	if reason != 0 {
-		m.end(r, n, EventCanceled, reason, price, nil)
+		m.end(r, n, EventCanceled, reason, price)
 		return
 	}
 	m.enter(r, price)
@@ -79,7 +79,7 @@ func (m *Matcher) dryRun(r ref, n *node, limit int64, want Qty) Qty {
 	d := dryRun{m: m, n: n, left: n.leaves, rem: n.feeRem}
 	if n.flags&flagBudget != 0 {
 		d.budget, d.funds = true, b.extras.at(n.extra).funds
-		d.rate = b.tail(r).takerFee
+		d.rate = b.tail(r, n).takerFee
 	}
 	opp := b.ladder(n.side.Opposite())
 	for lr, x := opp.best, opp.bestX; lr != 0 && x <= limit && d.left > 0 && d.traded < want && !d.stopped; lr, x = opp.after(x) {
