@@ -3,10 +3,13 @@
 //	go run ./internal/speed
 //
 // Every row compares an engine with the bare loop of internal/workload on the
-// same commands, in one run and by turns: bare, engine, bare, engine ... The
-// ratio is the median of the ratios of the pairs, so that a machine that gets
-// faster or slower on the way changes little. Single commands are timed in
-// passes of their own. It judges nothing: the goals stand beside the numbers.
+// same commands, in one run and by turns: bare, engine, bare, engine ... A pass
+// is timed in chunks. Nanoseconds are the median of all chunks of all passes;
+// the ratio is the median of the ratios of a chunk and the same chunk of the
+// bare pass before, so that neither a machine that gets slower on the way nor
+// another process that takes its turn changes much. Single commands are timed
+// in passes of their own. It judges nothing: the goals stand beside the
+// numbers.
 package main
 
 import (
@@ -111,8 +114,10 @@ func (m *meter) measure(r row) string {
 	for range m.pairs {
 		a := barePass(s)
 		b, mallocs := enginePass(s, r.engine(s))
-		bare, own, ratios = append(bare, a), append(own, b), append(ratios, b/a)
-		allocs = mallocs
+		bare, own, allocs = append(bare, a...), append(own, b...), mallocs
+	}
+	for i := range own {
+		ratios = append(ratios, own[i]/bare[i])
 	}
 	p := percentiles(s, r.engine)
 	outcome := m.check(s, r.engine(s))
@@ -133,35 +138,34 @@ func (m *meter) check(s *workload.Stream, a workload.Applier) workload.Outcome {
 	return got
 }
 
-// barePass returns the bare loop's nanoseconds per command.
-func barePass(s *workload.Stream) float64 {
+// barePass returns the bare loop's nanoseconds per command, chunk by chunk.
+func barePass(s *workload.Stream) (ns []float64) {
 	bare := workload.NewBare(s)
 	runtime.GC()
-	var took time.Duration
 	for chunk := range slices.Chunk(s.Commands, workload.Chunk) {
 		begin := time.Now()
 		bare.Run(chunk)
-		took += time.Since(begin)
+		ns = append(ns, float64(time.Since(begin).Nanoseconds())/float64(len(chunk)))
 		bare.Sweep()
 	}
-	return float64(took.Nanoseconds()) / float64(len(s.Commands))
+	return ns
 }
 
-// enginePass returns the engine's nanoseconds and allocations per command.
-func enginePass(s *workload.Stream, a workload.Applier) (ns, allocs float64) {
+// enginePass returns the engine's nanoseconds per command, chunk by chunk, and
+// its allocations per command.
+func enginePass(s *workload.Stream, a workload.Applier) (ns []float64, allocs float64) {
+	ns = make([]float64, 0, len(s.Commands)/workload.Chunk+1)
 	events := make([]exchange.Event, 0, 64)
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	var took time.Duration
 	for chunk := range slices.Chunk(s.Commands, workload.Chunk) {
 		begin := time.Now()
 		events = workload.Apply(events, a, chunk)
-		took += time.Since(begin)
+		ns = append(ns, float64(time.Since(begin).Nanoseconds())/float64(len(chunk)))
 	}
 	runtime.ReadMemStats(&after)
-	n := float64(len(s.Commands))
-	return float64(took.Nanoseconds()) / n, float64(after.Mallocs-before.Mallocs) / n
+	return ns, float64(after.Mallocs-before.Mallocs) / float64(len(s.Commands))
 }
 
 // percentiles times every command by itself and returns the 50th, 99th and
