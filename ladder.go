@@ -21,7 +21,8 @@ type ladder struct {
 	best    ref   // the best level, 0: none
 	bestX   int64 // its coordinate, noLevel: none
 	book    *Book
-	byX     index
+	buckets []ref // levels by hash of their coordinate, chained
+	levels  int
 	recent  [recentRegions]*region // by key modulo recentRegions; nil: unknown
 	regions []*region              // by key
 	empty   int                    // how many regions are empty
@@ -41,8 +42,8 @@ const (
 	emptyRegionsMax = 16
 )
 
-// region says which of 2^18 coordinates are occupied: a bit of top for each
-// word of mid that is not zero, and so on down.
+// region says which of 2^18 coordinates are occupied: a bit of top for each word of
+// mid that is not zero, and so on down.
 type region struct {
 	key  int64 // its coordinates >> regionBits
 	top  uint64
@@ -59,6 +60,7 @@ type level struct {
 	tail    ref    // last in time
 	orders  uint32 // all
 	shown   uint32 // those that are not hidden
+	chain   ref    // the next level of its bucket
 }
 
 func (l *ladder) init(b *Book, sign int64) {
@@ -68,19 +70,54 @@ func (l *ladder) init(b *Book, sign int64) {
 // x returns the coordinate of a price.
 func (l *ladder) x(p Price) int64 { return int64(p) * l.sign }
 
-func hashX(x int64) uint32 { return uint32(uint64(x) * 0x9e3779b97f4a7c15 >> 32) }
+// bucketsPerLevel keeps most buckets empty or single: a chain costs a
+// mispredicted branch, an empty bucket four bytes.
+const bucketsPerLevel = 4
+
+func (l *ladder) bucket(x int64) *ref {
+	return &l.buckets[uint64(x)*0x9e3779b97f4a7c15>>32&uint64(len(l.buckets)-1)]
+}
 
 // at returns the level of a coordinate, 0 when there is none.
 func (l *ladder) at(x int64) ref {
-	h := hashX(x)
-	i := h
+	if len(l.buckets) == 0 {
+		return 0
+	}
 	price := Price(x * l.sign)
-	for r := l.byX.next(h, &i); r != 0; r = l.byX.next(h, &i) {
-		if l.book.levels.at(r).price == price {
-			return r
+	r := *l.bucket(x)
+	for r != 0 {
+		lv := l.book.levels.at(r)
+		if lv.price == price {
+			break
+		}
+		r = lv.chain
+	}
+	return r
+}
+
+func (l *ladder) put(r ref, lv *level, x int64) {
+	if l.levels++; l.levels*bucketsPerLevel > len(l.buckets) {
+		old := l.buckets
+		l.buckets = make([]ref, max(indexMinSlots, 2*len(old)))
+		for _, o := range old {
+			for o != 0 {
+				lo := l.book.levels.at(o)
+				b := l.bucket(l.x(lo.price))
+				o, lo.chain, *b = lo.chain, *b, o
+			}
 		}
 	}
-	return 0
+	b := l.bucket(x)
+	lv.chain, *b = *b, r
+}
+
+func (l *ladder) drop(r ref, lv *level, x int64) {
+	l.levels--
+	at := l.bucket(x)
+	for *at != r {
+		at = &l.book.levels.at(*at).chain
+	}
+	*at = lv.chain
 }
 
 // level returns the level of a price, made when it is not there.
@@ -96,7 +133,7 @@ func (l *ladder) level(p Price) ref {
 	lv := l.book.levels.at(r)
 	*lv = level{}
 	lv.price = p
-	l.byX.put(hashX(x), r)
+	l.put(r, lv, x)
 	l.occupy(x)
 	if x < l.bestX {
 		l.best, l.bestX = r, x
@@ -107,7 +144,7 @@ func (l *ladder) level(p Price) ref {
 // occupy marks a coordinate as occupied.
 func (l *ladder) occupy(x int64) {
 	rg := l.region(x >> regionBits)
-	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
+	i, j := words(x)
 	if rg.top == 0 {
 		l.empty--
 	}
@@ -116,23 +153,37 @@ func (l *ladder) occupy(x int64) {
 	rg.leaf[j] |= 1 << (x & (wordSize - 1))
 }
 
+// words returns where in mid and in leaf the bits of a coordinate are.
+func words(x int64) (mid, leaf int) {
+	return int(x>>(2*wordBits)) & (wordSize - 1), int(x>>wordBits) & (wordSize*wordSize - 1)
+}
+
+// vacate marks a coordinate as empty.
+func (l *ladder) vacate(x int64) {
+	rg := l.region(x >> regionBits)
+	i, j := words(x)
+	rg.leaf[j] &^= 1 << (x & (wordSize - 1))
+	if rg.leaf[j] != 0 {
+		return
+	}
+	rg.mid[i] &^= 1 << (j & (wordSize - 1))
+	if rg.mid[i] != 0 {
+		return
+	}
+	if rg.top &^= 1 << i; rg.top == 0 {
+		l.emptied()
+	}
+}
+
 // remove takes away a level without orders.
 func (l *ladder) remove(r ref) {
-	x := l.x(l.book.levels.at(r).price)
-	l.byX.remove(hashX(x), r)
+	lv := l.book.levels.at(r)
+	x := l.x(lv.price)
+	l.drop(r, lv, x)
+	l.vacate(x)
 	l.book.levels.free(r)
-	rg := l.region(x >> regionBits)
-	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
-	if rg.leaf[j] &^= 1 << (x & (wordSize - 1)); rg.leaf[j] == 0 {
-		if rg.mid[i] &^= 1 << (j & (wordSize - 1)); rg.mid[i] == 0 {
-			rg.top &^= 1 << i
-		}
-	}
 	if x == l.bestX {
 		l.best, l.bestX = l.after(x)
-	}
-	if rg.top == 0 {
-		l.emptied()
 	}
 }
 
@@ -158,7 +209,7 @@ func (l *ladder) search(x int64) int64 {
 		}
 		rg = l.regions[i]
 	}
-	i, j := int(x>>(2*wordBits))&(wordSize-1), int(x>>wordBits)&(wordSize*wordSize-1)
+	i, j := words(x)
 	if at := above(rg.leaf[j], int(x)&(wordSize-1)); at < wordSize {
 		return x&^(wordSize-1) | int64(at)
 	}

@@ -12,8 +12,8 @@ type Book struct {
 	extras slab[extra]
 	levels slab[level]
 
-	bids, asks ladder
-	rise, fall ladder // waiting for a trade at or above, at or below
+	sides      [Sell + 1]ladder // by Side
+	rise, fall ladder           // waiting for a trade at or above, at or below
 
 	ids    idIndex
 	names  index // by CommandID
@@ -93,8 +93,8 @@ func kindOf(t OrderType, f TimeInForce) uint8 { return uint8(t) | uint8(f)<<4 }
 
 func (b *Book) init(inst *Instrument) {
 	b.inst = inst
-	b.bids.init(b, -1)
-	b.asks.init(b, +1)
+	b.sides[Buy].init(b, -1)
+	b.sides[Sell].init(b, +1)
 	b.rise.init(b, +1)
 	b.fall.init(b, -1)
 }
@@ -112,12 +112,7 @@ func (b *Book) tail(r ref, n *node) *tail {
 	return &b.chunks[r>>chunkBits].tails[r&(chunkSize-1)]
 }
 
-func (b *Book) ladder(s Side) *ladder {
-	if s == Buy {
-		return &b.bids
-	}
-	return &b.asks
-}
+func (b *Book) ladder(s Side) *ladder { return &b.sides[s] }
 
 // triggers returns the ladder in which a waiting order of this kind stands.
 func (b *Book) triggers(s Side, t OrderType) *ladder {

@@ -302,7 +302,7 @@ func (k *risk) audit() error {
 		if m == nil {
 			continue
 		}
-		for _, l := range [...]*ladder{&m.book.bids, &m.book.asks, &m.book.rise, &m.book.fall} {
+		for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
 			m.book.each(l, func(r ref, n *node) {
 				s := m.seats.at(m.book.tail(r, n).seat)
 				if n.side == Buy {
@@ -360,7 +360,7 @@ func (m *Matcher) Restore(data []byte) error {
 		return err
 	}
 	*m = *fresh
-	for _, l := range [...]*ladder{&m.book.bids, &m.book.asks, &m.book.rise, &m.book.fall} {
+	for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
 		l.book = &m.book
 	}
 	return nil

@@ -44,7 +44,7 @@ func (m *Matcher) encode(w *encoder) {
 		w.bool(s.killed)
 		w.i64(int64(s.net))
 	}
-	for _, l := range [...]*ladder{&b.bids, &b.asks, &b.rise, &b.fall} {
+	for _, l := range [...]*ladder{&b.sides[Buy], &b.sides[Sell], &b.rise, &b.fall} {
 		count := len(w.buf)
 		w.u64(0)
 		n := uint64(0)
@@ -128,7 +128,7 @@ func (m *Matcher) decode(r *decoder) error {
 	b.last = Price(r.within(0, int64(MaxPrice), "the last price is out of range"))
 	b.reference = Price(r.within(0, int64(MaxPrice), "the reference price is out of range"))
 	m.decodeSeats(r)
-	for _, l := range [...]*ladder{&b.bids, &b.asks, &b.rise, &b.fall} {
+	for _, l := range [...]*ladder{&b.sides[Buy], &b.sides[Sell], &b.rise, &b.fall} {
 		at := int64(math.MinInt64)
 		for range r.count(orderBytes) {
 			if at = m.decodeOrder(r, l, at); r.bad != "" {
@@ -136,8 +136,8 @@ func (m *Matcher) decode(r *decoder) error {
 			}
 		}
 	}
-	if b.bids.best != 0 && b.asks.best != 0 {
-		r.check(-b.bids.bestX < b.asks.bestX, "the book is crossed")
+	if b.sides[Buy].best != 0 && b.sides[Sell].best != 0 {
+		r.check(-b.sides[Buy].bestX < b.sides[Sell].bestX, "the book is crossed")
 	}
 	if r.bad != "" {
 		return r.finish()
