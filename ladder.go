@@ -80,69 +80,50 @@ func (l *ladder) bucket(x int64) *ref {
 
 // at returns the level of a coordinate, 0 when there is none.
 func (l *ladder) at(x int64) ref {
-	if len(l.buckets) == 0 {
-		return 0
-	}
-	price := Price(x * l.sign)
-	r := *l.bucket(x)
-	for r != 0 {
-		lv := l.book.levels.at(r)
-		if lv.price == price {
-			break
+	r := ref(0)
+	if len(l.buckets) > 0 {
+		price := Price(x * l.sign)
+		for r = *l.bucket(x); r != 0; {
+			lv := l.book.levels.at(r)
+			if lv.price == price {
+				break
+			}
+			r = lv.chain
 		}
-		r = lv.chain
 	}
 	return r
 }
 
-func (l *ladder) put(r ref, lv *level, x int64) {
-	if l.levels++; l.levels*bucketsPerLevel > len(l.buckets) {
-		old := l.buckets
-		l.buckets = make([]ref, max(indexMinSlots, 2*len(old)))
-		for _, o := range old {
-			for o != 0 {
-				lo := l.book.levels.at(o)
-				b := l.bucket(l.x(lo.price))
-				o, lo.chain, *b = lo.chain, *b, o
-			}
+// grow doubles the buckets.
+func (l *ladder) grow() {
+	old := l.buckets
+	l.buckets = make([]ref, max(indexMinSlots, 2*len(old)))
+	for _, r := range old {
+		for r != 0 {
+			lv := l.book.levels.at(r)
+			b := l.bucket(l.x(lv.price))
+			r, lv.chain, *b = lv.chain, *b, r
 		}
 	}
-	b := l.bucket(x)
-	lv.chain, *b = *b, r
-}
-
-func (l *ladder) drop(r ref, lv *level, x int64) {
-	l.levels--
-	at := l.bucket(x)
-	for *at != r {
-		at = &l.book.levels.at(*at).chain
-	}
-	*at = lv.chain
 }
 
 // level returns the level of a price, made when it is not there.
-func (l *ladder) level(p Price) ref {
+func (l *ladder) level(p Price) (ref, *level) {
 	x := l.x(p)
 	if x == l.bestX {
-		return l.best
+		return l.best, l.book.levels.at(l.best)
 	}
-	if r := l.at(x); r != 0 {
-		return r
+	if (l.levels+1)*bucketsPerLevel > len(l.buckets) {
+		l.grow()
 	}
-	r := l.book.levels.alloc()
-	lv := l.book.levels.at(r)
-	*lv = level{}
-	lv.price = p
-	l.put(r, lv, x)
-	l.occupy(x)
-	if x < l.bestX {
-		l.best, l.bestX = r, x
+	bucket := l.bucket(x)
+	for r := *bucket; r != 0; {
+		lv := l.book.levels.at(r)
+		if lv.price == p {
+			return r, lv
+		}
+		r = lv.chain
 	}
-	return r
-}
-
-// occupy marks a coordinate as occupied.
-func (l *ladder) occupy(x int64) {
 	rg := l.region(x >> regionBits)
 	i, j := words(x)
 	if rg.top == 0 {
@@ -151,40 +132,45 @@ func (l *ladder) occupy(x int64) {
 	rg.top |= 1 << i
 	rg.mid[i] |= 1 << (j & (wordSize - 1))
 	rg.leaf[j] |= 1 << (x & (wordSize - 1))
+	r := l.book.levels.alloc()
+	lv := l.book.levels.at(r)
+	lv.price, lv.total, lv.visible, lv.head, lv.tail, lv.orders, lv.shown = p, 0, 0, 0, 0, 0, 0
+	lv.chain, *bucket = *bucket, r
+	l.levels++
+	if x < l.bestX {
+		l.best, l.bestX = r, x
+	}
+	return r, lv
+}
+
+// remove takes away a level without orders.
+func (l *ladder) remove(r ref, lv *level) {
+	x := l.x(lv.price)
+	at := l.bucket(x)
+	for *at != r {
+		at = &l.book.levels.at(*at).chain
+	}
+	*at = lv.chain
+	l.levels--
+	l.book.levels.free(r)
+	rg := l.region(x >> regionBits)
+	i, j := words(x)
+	if rg.leaf[j] &^= 1 << (x & (wordSize - 1)); rg.leaf[j] == 0 {
+		if rg.mid[i] &^= 1 << (j & (wordSize - 1)); rg.mid[i] == 0 {
+			rg.top &^= 1 << i
+		}
+	}
+	if x == l.bestX {
+		l.best, l.bestX = l.after(x)
+	}
+	if rg.top == 0 {
+		l.emptied()
+	}
 }
 
 // words returns where in mid and in leaf the bits of a coordinate are.
 func words(x int64) (mid, leaf int) {
 	return int(x>>(2*wordBits)) & (wordSize - 1), int(x>>wordBits) & (wordSize*wordSize - 1)
-}
-
-// vacate marks a coordinate as empty.
-func (l *ladder) vacate(x int64) {
-	rg := l.region(x >> regionBits)
-	i, j := words(x)
-	rg.leaf[j] &^= 1 << (x & (wordSize - 1))
-	if rg.leaf[j] != 0 {
-		return
-	}
-	rg.mid[i] &^= 1 << (j & (wordSize - 1))
-	if rg.mid[i] != 0 {
-		return
-	}
-	if rg.top &^= 1 << i; rg.top == 0 {
-		l.emptied()
-	}
-}
-
-// remove takes away a level without orders.
-func (l *ladder) remove(r ref) {
-	lv := l.book.levels.at(r)
-	x := l.x(lv.price)
-	l.drop(r, lv, x)
-	l.vacate(x)
-	l.book.levels.free(r)
-	if x == l.bestX {
-		l.best, l.bestX = l.after(x)
-	}
 }
 
 // after returns the level next to coordinate x, further from the best, and

@@ -150,8 +150,7 @@ func (b *Book) shown(n *node) Qty {
 
 // append puts an order at the back of a price.
 func (b *Book) append(l *ladder, r ref, n *node, p Price) {
-	lr := l.level(p)
-	lv := b.levels.at(lr)
+	lr, lv := l.level(p)
 	n.level, n.prev, n.next = lr, lv.tail, 0
 	if lv.tail != 0 {
 		b.node(lv.tail).next = r
@@ -187,7 +186,7 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 		lv.tail = n.prev
 	}
 	if lv.orders--; lv.orders == 0 {
-		l.remove(n.level)
+		l.remove(n.level, lv)
 	}
 	n.level = 0
 }
