@@ -268,7 +268,7 @@ func checkNotional(in *Instrument, price Price, qty Qty, least, most Amount) Rea
 }
 
 func (m *Matcher) checkHeld(cmd *Command) Reason {
-	if cmd.Held != 0 && (cmd.Held < 0 || m.risk == nil || m.risk.mode != FundsHeld) {
+	if cmd.Held != 0 && (cmd.Held < 0 || cmd.Held > MaxHeld || m.risk == nil || m.risk.mode != FundsHeld) {
 		return InvalidHeld
 	}
 	return 0

@@ -52,6 +52,8 @@ const (
 	// MaxAmount bounds the notional of one order and the base amount of one
 	// order, in atoms.
 	MaxAmount Amount = 1 << 60
+	// MaxHeld bounds what is held for one command, in atoms.
+	MaxHeld Amount = 1 << 62
 	// MaxPrice and MaxQty bound what an instrument may allow.
 	MaxPrice Price = 1 << 60
 	MaxQty   Qty   = 1 << 60

@@ -249,7 +249,7 @@ func parts(q, display exchange.Qty) exchange.Qty { return (q-1)/display + 1 }
 
 // checkHeld is ORDER-012.
 func (e *Engine) checkHeld(c *exchange.Command) exchange.Reason {
-	if c.Held < 0 || c.Held > 0 && e.cfg.Funds != FundsHeld {
+	if c.Held < 0 || c.Held > 1<<62 || c.Held > 0 && e.cfg.Funds != FundsHeld {
 		return exchange.InvalidHeld
 	}
 	return 0
