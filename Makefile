@@ -1,6 +1,6 @@
 # make check     format, vet, staticcheck, tidiness: seconds
 # make test      check, then every test of the three modules, raced
-# make bench     the benchmarks of the core
+# make bench     the benchmarks of the core, then the speed table of the README
 # make fuzz      every fuzz target for FUZZTIME each
 # make services  what the tests need beside Go
 
@@ -54,6 +54,7 @@ test:
 
 bench:
 	go test -run '^$$' -bench . -benchmem .
+	go run ./internal/speed
 
 # go test fuzzes one target of one package at a time.
 fuzz:
