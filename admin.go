@@ -73,6 +73,7 @@ func (m *Matcher) kill(cmd *Command) Reason {
 			return TooManyAccounts
 		}
 		m.seats.at(r).killed = on
+		m.risk.resolve(m.id, cmd.Account)
 	}
 	n := Qty(0)
 	if on {

@@ -42,7 +42,7 @@ func (m *Matcher) cancel(cmd *Command) Reason {
 	if r == 0 {
 		return UnknownOrder
 	}
-	m.cancelBy(cmd, r, n, ByRequest)
+	m.cancelLive(r, n, EventCanceled, ByRequest).MakerID = cmd.ID
 	return 0
 }
 
@@ -318,8 +318,8 @@ func (m *Matcher) replace(cmd *Command) Reason {
 	if r == 0 {
 		return UnknownOrder
 	}
-	next := m.successor(cmd, r, n)
-	if reason := m.check(&next, &p, n); reason != 0 {
+	m.successor(cmd, n)
+	if reason := m.check(&m.next, &p, n); reason != 0 {
 		return reason
 	}
 	price := m.priceOf(n)
@@ -327,16 +327,15 @@ func (m *Matcher) replace(cmd *Command) Reason {
 	ev := m.end(r, n, EventCanceled, ByReplace, price)
 	ev.MakerID, ev.Amount = cmd.ID, p.moved
 	ev.Release -= p.moved
-	m.accept(&next, &p)
+	m.accept(&m.next, &p)
 	return 0
 }
 
-// successor is the new order of a replace (REPLACE-001).
-func (m *Matcher) successor(cmd *Command, r ref, n *node) Command {
-	t := m.book.tail(r, n)
+// successor puts the new order of a replace into next (REPLACE-001).
+func (m *Matcher) successor(cmd *Command, n *node) {
 	next := order(cmd.Instrument, cmd.Account, n.side, Limit, n.tif())
 	next.Kind, next.Time, next.ID, next.OrderID, next.OrigID = cmd.Kind, cmd.Time, cmd.ID, cmd.OrderID, cmd.OrigID
-	next.SelfTrade, next.PostOnly, next.Hidden, next.Group = n.selfTrade(), n.postOnly(), n.flags&flagHidden != 0, t.group
+	next.SelfTrade, next.PostOnly, next.Hidden, next.Group = n.selfTrade(), n.postOnly(), n.flags&flagHidden != 0, m.book.group(n)
 	next.Price, next.Qty, next.StopPrice, next.Held = cmd.Price, cmd.Qty, cmd.StopPrice, cmd.Held
 	if next.Price == 0 {
 		next.Price = m.priceOf(n)
@@ -344,18 +343,17 @@ func (m *Matcher) successor(cmd *Command, r ref, n *node) Command {
 	if next.Qty == 0 {
 		next.Qty = n.leaves
 	}
-	if n.extra == 0 {
-		return next
-	}
-	x := m.book.extras.at(n.extra)
-	next.DisplayQty, next.Expire = min(x.display, next.Qty), x.expire
-	if n.flags&flagPending != 0 {
-		next.Type, next.Funds = n.typ(), x.funds
-		if next.StopPrice == 0 {
-			next.StopPrice = x.stop
+	if n.extra != 0 {
+		x := m.book.extras.at(n.extra)
+		next.DisplayQty, next.Expire = min(x.display, next.Qty), x.expire
+		if n.flags&flagPending != 0 {
+			next.Type, next.Funds = n.typ(), x.funds
+			if next.StopPrice == 0 {
+				next.StopPrice = x.stop
+			}
 		}
 	}
-	return next
+	m.next = next
 }
 
 // collect puts the live orders that want accepts into scratch, by OrderID; it

@@ -146,6 +146,12 @@ func (e *Engine) Apply(dst []Event, cmd *Command) []Event {
 
 func (e *Engine) apply(cmd *Command) {
 	m := e.market(cmd.Instrument)
+	if m != nil && cmd.Kind-1 < KindReplace && cmd.Time >= 0 { // the commonest, for speed
+		if cmd.ID == (CommandID{}) || m.begin(&e.core, cmd, &m.book) {
+			e.applyTo(m, cmd)
+		}
+		return
+	}
 	s, b := &e.stream, (*Book)(nil)
 	if m != nil {
 		s, b = &m.stream, &m.book
@@ -167,28 +173,40 @@ func (e *Engine) apply(cmd *Command) {
 	if !s.begin(&e.core, cmd, b) {
 		return
 	}
-	before := e.now
-	if cmd.Time > e.now {
-		e.now = cmd.Time
-		e.expire()
-	}
-	if m == nil {
-		if reason := e.applyAll(cmd, before); reason != 0 {
-			s.reject(&e.core, cmd, reason)
-		}
+	if m != nil {
+		e.applyTo(m, cmd)
 		return
 	}
-	m.apply(cmd, before)
-	if at, ok := m.book.nextExpiry(); ok && at < e.nextExpiry {
-		e.nextExpiry = at
+	before := e.advance(cmd)
+	if reason := e.applyAll(cmd, before); reason != 0 {
+		s.reject(&e.core, cmd, reason)
 	}
+}
+
+// applyTo applies a command of an instrument that is neither duplicate nor
+// stale.
+func (e *Engine) applyTo(m *Matcher, cmd *Command) {
+	m.apply(cmd, e.advance(cmd))
+	if len(m.book.expiry) > 0 {
+		at, _ := m.book.nextExpiry()
+		e.nextExpiry = min(e.nextExpiry, at)
+	}
+}
+
+// advance moves the clock, lets orders expire, and returns the clock as it was.
+func (e *Engine) advance(cmd *Command) Time {
+	before := e.now
+	if cmd.Time > before {
+		e.now = cmd.Time
+		if e.now >= e.nextExpiry {
+			e.expire()
+		}
+	}
+	return before
 }
 
 // expire ends the GTD orders that are due, instrument by instrument.
 func (e *Engine) expire() {
-	if e.now < e.nextExpiry {
-		return
-	}
 	e.nextExpiry = math.MaxInt64
 	for _, m := range e.markets {
 		if m == nil {
@@ -258,11 +276,13 @@ func (e *Engine) killAll(cmd *Command) Reason {
 	on, kind := cmd.Kind == KindKill, EventKillLifted
 	if cmd.Account == 0 {
 		e.risk.killed = on
+		e.risk.resolve(0, 0)
 	} else if r := e.risk.account(cmd.Account); r != 0 || on {
 		if r = e.risk.openAccount(cmd.Account); r == 0 {
 			return TooManyAccounts
 		}
 		e.risk.accounts.at(r).killed = on
+		e.risk.resolve(0, cmd.Account)
 	}
 	n := Qty(0)
 	if on {
@@ -288,7 +308,8 @@ func (e *Engine) setAccountState(cmd *Command) Reason {
 	if a == 0 {
 		return TooManyAccounts
 	}
-	e.risk.accounts.at(a).state = cmd.AccountState
+	e.risk.setState(e.risk.accounts.at(a), cmd.AccountState)
+	e.risk.resolve(0, cmd.Account)
 	ev := e.stream.event(&e.core, EventAccountStateSet)
 	ev.ID, ev.Account, ev.AccountState = cmd.ID, cmd.Account, cmd.AccountState
 	return 0

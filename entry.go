@@ -371,11 +371,11 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	// copied.
 	n.level, n.extra, n.id, n.account, n.leaves, n.qty = 0, 0, m.nextOrder, cmd.Account, qty, qty
 	n.held, n.feeRem, n.side, n.kind = p.need, 0, cmd.Side, kindOf(cmd.Type, cmd.TimeInForce)
-	if m.risk != nil || cmd.Group != 0 || cmd.ID != (CommandID{}) {
+	if m.risk != nil || cmd.ID != (CommandID{}) {
 		flags |= flagTail
 		n.flags = flags
 		t := b.tail(r, n)
-		t.cmd, t.seat, t.group, t.makerFee, t.takerFee = cmd.ID, p.seat, cmd.Group, 0, 0
+		t.cmd, t.seat, t.makerFee, t.takerFee = cmd.ID, p.seat, 0, 0
 		if m.keepsFunds() {
 			t.makerFee, t.takerFee = m.makerFee, m.takerFee
 		}
@@ -383,10 +383,12 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	n.flags = flags
 	m.nextOrder++
 	b.live++
-	if cmd.DisplayQty != 0 || cmd.MinQty != 0 || cmd.Funds != 0 || cmd.TimeInForce == GTD || cmd.Type.triggered() {
+	if cmd.DisplayQty != 0 || cmd.MinQty != 0 || cmd.Funds != 0 || cmd.TimeInForce == GTD || cmd.Group != 0 || cmd.Type.triggered() {
 		n.extra = b.extras.alloc()
-		*b.extras.at(n.extra) = extra{display: cmd.DisplayQty, stop: cmd.StopPrice, limit: p.price,
-			funds: cmd.Funds, minQty: cmd.MinQty, expire: cmd.Expire}
+		x := b.extras.at(n.extra)
+		*x = extra{}
+		x.display, x.stop, x.limit, x.funds = cmd.DisplayQty, cmd.StopPrice, p.price, cmd.Funds
+		x.minQty, x.expire, x.group = cmd.MinQty, cmd.Expire, cmd.Group
 		if cmd.DisplayQty != 0 {
 			n.flags |= flagIceberg
 		}

@@ -217,7 +217,7 @@ var reasonNames = map[Reason]string{
 	NothingToAmend: "nothing to amend", BookFull: "book full", TooManyAccounts: "too many accounts", AmountOverflow: "amount overflow",
 	FundsNotKept: "engine keeps no funds", OffTick: "off the tick", OffLot: "off the lot", OffScale: "too many decimals",
 	OutOfRange: "out of range", InvalidNumber: "invalid number", DuplicateCommand: "duplicate command",
-	ByRequest: "requested", ByReplace: "replaced", ByMassCancel: "mass cancel", ByKillSwitch: "kill switch", ByReduce: "reduced to nothing",
+	ByRequest: "requested", ByReplace: "replaced", ByMassCancel: "mass cancel", ByKillSwitch: "kill switch", ByReduce: "reduced",
 	ByAmend: "amended to nothing", ImmediateRemainder: "immediate remainder", FillOrKill: "fill or kill", MinQtyNotMet: "minimum quantity not met",
 	NoLiquidity: "no liquidity", FundsExhausted: "funds exhausted", BySelfTrade: "self-trade prevention",
 	PostOnlyOnTrigger: "post-only order would take when triggered", ByExpire: "expired", ByEndOfDay: "end of day",
@@ -262,8 +262,38 @@ func (t TimeInForce) String() string {
 
 // String names the mode in lower case.
 func (m SelfTradePrevention) String() string {
-	return nameOf(int(m)+1, []string{"", "none", "cancel-newest", "cancel-oldest", "cancel-both", "decrement"})
+	if m == 0 {
+		return "none"
+	}
+	return nameOf(int(m), []string{"", "cancel-newest", "cancel-oldest", "cancel-both", "decrement"})
 }
+
+// String names the mode in lower case.
+func (p PostOnly) String() string {
+	if p == 0 {
+		return "none"
+	}
+	return nameOf(int(p), []string{"", "reject", "slide"})
+}
+
+// String names the limit in lower case.
+func (k LimitKind) String() string {
+	return nameOf(int(k), []string{"", "open orders", "position", "order quantity", "order notional", "messages", "message window",
+		"minimum price", "maximum price", "collar up", "collar down"})
+}
+
+// String names the state in lower case.
+func (s AccountState) String() string {
+	return nameOf(int(s), []string{"", "active", "cancel only", "suspended"})
+}
+
+// String names the state in lower case.
+func (s InstrumentState) String() string {
+	return nameOf(int(s), []string{"", "trading", "cancel only", "halted"})
+}
+
+// String names the mode in lower case.
+func (f Funds) String() string { return nameOf(int(f), []string{"", "none", "ledger", "held"}) }
 
 func nameOf(i int, names []string) string {
 	if i > 0 && i < len(names) {

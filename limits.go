@@ -111,11 +111,14 @@ func (k *risk) setLimit(cmd *Command) Reason {
 	return 0
 }
 
-// resolve resolves the limits of an instrument (0: all) and account (0: all).
+// resolve works out anew what the seats of an instrument (0: all) and a known
+// account (0: all) remember of limits, states and kill switches.
 func (k *risk) resolve(inst InstrumentID, acct AccountID) {
-	for r := ref(1); r <= k.accounts.made(); r++ {
-		if a := k.accounts.at(r); acct == 0 || a.id == acct {
-			k.resolveAccount(a)
+	if acct != 0 {
+		k.resolveAccount(k.accounts.at(k.account(acct)))
+	} else {
+		for r := ref(1); r <= k.accounts.made(); r++ {
+			k.resolveAccount(k.accounts.at(r))
 		}
 	}
 	for _, m := range k.engine.markets {
@@ -150,6 +153,8 @@ func (k *risk) resolveSeat(m *Matcher, s *seat) {
 	s.maxPosition = min(maxPosition, Qty(k.tightest(m.id, s.account, LimitPosition)))
 	s.maxQty = Qty(k.tightest(m.id, s.account, LimitOrderQty))
 	s.maxNotional = Amount(k.tightest(m.id, s.account, LimitOrderNotional))
+	a := k.accounts.at(s.acct)
+	s.watched = k.killed || a.killed || s.killed || a.state != AccountActive || a.limited()
 }
 
 func (k *risk) resolveAccount(a *account) {

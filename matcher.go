@@ -38,6 +38,7 @@ type Matcher struct {
 
 	elected []ref   // triggered orders whose turn has not come
 	scratch []ref   // for mass cancels
+	next    Command // what a command stands for: a replace for a new order
 	slices  []slice // for dry runs
 
 	config MatcherConfig
@@ -66,7 +67,7 @@ func (m *Matcher) init(inst *Instrument, cfg MatcherConfig) {
 	if cfg.MaxOrders > 0 {
 		m.maxOrders = cfg.MaxOrders
 	}
-	m.book.init(inst)
+	m.book.init(inst, &m.stream.window)
 	m.state = InstrumentTrading
 	m.minPrice, m.maxPrice, m.priceLimited = inst.minPrice, inst.maxPrice, inst.maxPriceGiven
 	m.collarUp, m.collarDown = -1, -1
@@ -86,9 +87,9 @@ func (m *Matcher) Apply(dst []Event, cmd *Command) []Event {
 
 func (m *Matcher) applyAlone(cmd *Command) {
 	if cmd.Instrument == 0 { // all it has
-		own := *cmd
-		own.Instrument = m.id
-		cmd = &own
+		m.next = *cmd
+		m.next.Instrument = m.id
+		cmd = &m.next
 	}
 	reason := Reason(0)
 	switch {
@@ -264,7 +265,7 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 				return FundsExhausted
 			}
 		}
-		if n.flags&flagSelfTrade != 0 && m.sameOwner(r, n, mr, mk) {
+		if n.flags&flagSelfTrade != 0 && m.sameOwner(n, mk) {
 			if m.prevent(r, n, mr, mk, lv, q, price) {
 				return BySelfTrade
 			}
@@ -351,12 +352,12 @@ func affordable(inst *Instrument, px Price, funds Amount, rate FeeRate, rem int3
 // keepsFunds reports whether orders have fees and holds.
 func (m *Matcher) keepsFunds() bool { return m.risk != nil && m.risk.mode != FundsNone }
 
-func (m *Matcher) sameOwner(r ref, n *node, mr ref, mk *node) bool {
+func (m *Matcher) sameOwner(n, mk *node) bool {
 	if n.account == mk.account {
 		return true
 	}
-	group := m.book.tail(r, n).group
-	return group != 0 && group == m.book.tail(mr, mk).group
+	group := m.book.group(n)
+	return group != 0 && group == m.book.group(mk)
 }
 
 // prevent keeps the aggressor from trading with mr (STP-002 to STP-004) and

@@ -16,8 +16,8 @@ type Book struct {
 	rise, fall ladder           // waiting for a trade at or above, at or below
 
 	ids    idIndex
-	names  index // by CommandID
-	expiry []ref // a heap of GTD orders by (Expire, OrderID)
+	window *window // by CommandID
+	expiry []ref   // a heap of GTD orders by (Expire, OrderID)
 
 	live      int
 	open      [Sell + 1]Qty // open quantity of the live orders, by side
@@ -53,7 +53,7 @@ type tail struct {
 	makerFee FeeRate
 	takerFee FeeRate
 	seat     ref
-	group    uint32
+	number   uint32 // of cmd in the window
 }
 
 // extra is what only special orders have.
@@ -65,7 +65,8 @@ type extra struct {
 	funds   Amount // what is left of a budget
 	minQty  Qty    // until it has been looked at
 	expire  Time
-	heapPos int // in expiry, from 1
+	heapPos int    // in expiry, from 1
+	group   uint32 // self-trade prevention
 }
 
 type orderFlags uint16
@@ -75,7 +76,7 @@ const (
 	flagHidden    orderFlags = 1 << 3
 	flagIceberg   orderFlags = 1 << 4
 	flagPending   orderFlags = 1 << 5 // waits for its trigger
-	flagListed    orderFlags = 1 << 6 // in ids and names
+	flagListed    orderFlags = 1 << 6 // in ids and window
 	flagBudget    orderFlags = 1 << 7 // has funds
 	flagUnsized   orderFlags = 1 << 8 // a market order by funds alone: qty is a bound nobody asked for
 	flagTail      orderFlags = 1 << 9 // its tail is not all zero
@@ -91,8 +92,8 @@ func (n *node) postOnly() PostOnly             { return PostOnly(n.flags & flagP
 
 func kindOf(t OrderType, f TimeInForce) uint8 { return uint8(t) | uint8(f)<<4 }
 
-func (b *Book) init(inst *Instrument) {
-	b.inst = inst
+func (b *Book) init(inst *Instrument, w *window) {
+	b.inst, b.window = inst, w
 	b.sides[Buy].init(b, -1)
 	b.sides[Sell].init(b, +1)
 	b.rise.init(b, +1)
@@ -151,13 +152,13 @@ func (b *Book) shown(n *node) Qty {
 // append puts an order at the back of a price.
 func (b *Book) append(l *ladder, r ref, n *node, p Price) {
 	lr, lv := l.level(p)
-	n.level, n.prev, n.next = lr, lv.tail, 0
-	if lv.tail != 0 {
-		b.node(lv.tail).next = r
-	} else {
-		lv.head = r
+	tail, head := lv.tail, lv.head
+	n.level, n.prev, n.next = lr, tail, 0
+	b.node(tail).next = r // slot 0 takes it when there is none
+	if tail == 0 {
+		head = r
 	}
-	lv.tail = r
+	lv.head, lv.tail = head, r
 	lv.orders++
 	lv.total += n.leaves
 	if n.flags&flagHidden == 0 {
@@ -175,16 +176,18 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 		lv.shown--
 		lv.visible -= b.shown(n)
 	}
-	if n.prev != 0 {
-		b.node(n.prev).next = n.next
-	} else {
-		lv.head = n.next
+	// Where in the queue an order stands is anybody's guess, the processor's
+	// too: no branches. Slot 0 takes what has no neighbour to go to.
+	prev, next, head, tail := n.prev, n.next, lv.head, lv.tail
+	b.node(prev).next = next
+	b.node(next).prev = prev
+	if prev == 0 {
+		head = next
 	}
-	if n.next != 0 {
-		b.node(n.next).prev = n.prev
-	} else {
-		lv.tail = n.prev
+	if next == 0 {
+		tail = prev
 	}
+	lv.head, lv.tail = head, tail
 	if lv.orders--; lv.orders == 0 {
 		l.remove(n.level, lv)
 	}
@@ -213,7 +216,24 @@ func (b *Book) list(r ref, n *node) {
 	n.flags |= flagListed
 	b.ids.put(n.id, r)
 	if t := b.tail(r, n); t.cmd != (CommandID{}) {
-		b.names.put(t.cmd.hash(), r)
+		t.number = b.window.bind(r)
+	}
+	if n.tif() == GTD {
+		b.pushExpiry(r)
+	}
+}
+
+// relist does the same for an order of a snapshot, whose command may be
+// anywhere in the window or forgotten.
+func (b *Book) relist(r ref, n *node, t *tail) {
+	b.ids.put(n.id, r)
+	if t.cmd != (CommandID{}) {
+		w, h := b.window, t.cmd.hash()
+		if e, number := w.find(h, &t.cmd); e != nil {
+			e.order, t.number = r, number
+		} else {
+			w.outlived.put(h, r)
+		}
 	}
 	if n.tif() == GTD {
 		b.pushExpiry(r)
@@ -225,7 +245,7 @@ func (b *Book) release(r ref, n *node) {
 	if n.flags&flagListed != 0 {
 		b.ids.remove(n.id)
 		if t := b.tail(r, n); t.cmd != (CommandID{}) {
-			b.names.remove(t.cmd.hash(), r)
+			b.window.unbind(t.number, &t.cmd, r)
 		}
 		if n.tif() == GTD {
 			b.popExpiry(r)
@@ -241,13 +261,30 @@ func (b *Book) release(r ref, n *node) {
 // named returns the live order that a command created, 0 when there is none.
 func (b *Book) named(id *CommandID) ref {
 	h := id.hash()
+	if e, _ := b.window.find(h, id); e != nil {
+		return e.order
+	}
+	return b.outlived(h, id)
+}
+
+// outlived returns the live order whose command is forgotten, 0 when there is
+// none.
+func (b *Book) outlived(h uint32, id *CommandID) ref {
 	at := h
-	for r := b.names.next(h, &at); r != 0; r = b.names.next(h, &at) {
+	for r := b.window.outlived.next(h, &at); r != 0; r = b.window.outlived.next(h, &at) {
 		if b.tail(r, b.node(r)).cmd == *id {
 			return r
 		}
 	}
 	return 0
+}
+
+// group returns an order's self-trade prevention group, 0: none.
+func (b *Book) group(n *node) uint32 {
+	if n.extra == 0 {
+		return 0
+	}
+	return b.extras.at(n.extra).group
 }
 
 // ladderOf returns the ladder an order in a queue stands in.

@@ -48,6 +48,7 @@ type risk struct {
 	assets      []assetTotal         // by AssetID
 	limits      *btree.BTreeG[limit] // in the order of limitKey
 	killed      bool                 // everything
+	suspended   int                  // accounts in AccountSuspended
 }
 
 type account struct {
@@ -80,6 +81,7 @@ type seat struct {
 	base, quote ref // balances, in FundsLedger
 	orders      int32
 	killed      bool
+	watched     bool // the gate must look closer
 	net         Qty
 	open        [Sell + 1]Qty
 	maxOrders   int64
@@ -183,18 +185,36 @@ func (k *risk) gate(m *Matcher, id AccountID, seat *ref) Reason {
 		return TooManyAccounts
 	}
 	*seat = r
-	s := m.seats.at(r)
+	if s := m.seats.at(r); s.watched {
+		return k.gateWatched(m, s)
+	}
+	return 0
+}
+
+func (k *risk) gateWatched(m *Matcher, s *seat) Reason {
 	a := k.accounts.at(s.acct)
 	switch {
 	case a.state != AccountActive:
 		return AccountNotActive
 	case k.killed || a.killed || s.killed:
 		return KillSwitchEngaged
-	case a.maxMessages != noLimit && a.window > 0:
+	case a.limited():
 		return a.count(m.now)
 	}
 	return 0
 }
+
+func (k *risk) setState(a *account, state AccountState) {
+	if a.state == AccountSuspended {
+		k.suspended--
+	}
+	if a.state = state; state == AccountSuspended {
+		k.suspended++
+	}
+}
+
+// limited reports whether the account's messages are counted.
+func (a *account) limited() bool { return a.maxMessages != noLimit && a.window > 0 }
 
 // count counts a message (RISK-006).
 func (a *account) count(now Time) Reason {
@@ -210,6 +230,9 @@ func (a *account) count(now Time) Reason {
 
 // gateCancel is the same for cancel and reduce.
 func (k *risk) gateCancel(id AccountID) Reason {
+	if k.suspended == 0 {
+		return 0
+	}
 	if r := k.account(id); r != 0 && k.accounts.at(r).state == AccountSuspended {
 		return AccountNotActive
 	}

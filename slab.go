@@ -77,7 +77,7 @@ func (x *index) next(h uint32, at *uint32) ref {
 
 // put adds r under h, which the caller knows is not there yet.
 func (x *index) put(h uint32, r ref) {
-	if 4*(x.n+1) > 3*len(x.slots) {
+	if 2*(x.n+1) > len(x.slots) {
 		x.grow()
 	}
 	x.n++

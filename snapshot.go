@@ -260,7 +260,8 @@ func (k *risk) decodeAccounts(r *decoder) {
 			return
 		}
 		a := k.accounts.at(k.openAccount(id))
-		a.state, a.killed, a.messages, a.since = state, killed, messages, Time(since)
+		k.setState(a, state)
+		a.killed, a.messages, a.since = killed, messages, Time(since)
 	}
 }
 
@@ -363,6 +364,7 @@ func (m *Matcher) Restore(data []byte) error {
 	for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
 		l.book = &m.book
 	}
+	m.book.window = &m.stream.window
 	return nil
 }
 
@@ -371,11 +373,10 @@ func (s *stream) encode(w *encoder) {
 	v := &s.window
 	w.i64(int64(v.span))
 	w.i64(int64(v.count))
-	w.bool(v.forgot)
 	w.i64(int64(v.bar))
 	w.u64(uint64(v.n))
 	for i := range v.n {
-		at := &v.ring[(v.first+i)%len(v.ring)]
+		at := v.slot(v.added - uint32(v.n-i))
 		w.id(&at.id)
 		w.i64(int64(at.at))
 	}
@@ -390,13 +391,14 @@ func (s *stream) decode(r *decoder) error {
 	if err != nil {
 		return err
 	}
-	v.forgot, v.bar = r.bool(), Time(r.i64())
+	v.bar = Time(r.i64())
 	n := r.count(16 + 8)
 	r.check(n <= v.count, "more ids than DedupCount")
 	for range n {
 		id, at := r.id(), Time(r.within(0, math.MaxInt64, "a time is negative"))
 		h := id.hash()
-		r.check(id != (CommandID{}) && !v.has(h, &id), "an id is zero or comes twice")
+		twice, _ := v.find(h, &id)
+		r.check(id != (CommandID{}) && twice == nil, "an id is zero or comes twice")
 		if r.bad != "" {
 			break
 		}

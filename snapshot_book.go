@@ -70,7 +70,7 @@ func (b *Book) each(l *ladder, yield func(r ref, n *node)) {
 }
 
 // orderBytes is the least a resting order takes.
-const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 4 + 1
+const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 1
 
 func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	t := b.tail(r, n)
@@ -88,7 +88,6 @@ func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	w.id(&t.cmd)
 	w.u32(uint32(t.makerFee))
 	w.u32(uint32(t.takerFee))
-	w.u32(t.group)
 	w.bool(n.extra != 0)
 	if n.extra == 0 {
 		return
@@ -97,6 +96,7 @@ func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	for _, v := range [...]int64{int64(x.display), int64(x.shown), int64(x.stop), int64(x.limit), int64(x.funds), int64(x.minQty), int64(x.expire)} {
 		w.i64(v)
 	}
+	w.u32(x.group)
 }
 
 func (m *Matcher) decode(r *decoder) error {
@@ -183,11 +183,11 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	n.qty = Qty(r.within(int64(n.leaves), int64(MaxQty), "a quantity is out of range"))
 	n.held = Amount(r.within(0, 2*int64(MaxAmount), "a hold is out of range"))
 	n.feeRem = int32(r.u32())
-	t.cmd, t.makerFee, t.takerFee, t.group = r.id(), r.rate(), r.rate(), r.u32()
+	t.cmd, t.makerFee, t.takerFee = r.id(), r.rate(), r.rate()
 	var x extra
 	if special := r.bool(); special {
 		x = extra{display: Qty(r.i64()), shown: Qty(r.i64()), stop: Price(r.i64()), limit: Price(r.i64()), funds: Amount(r.i64()),
-			minQty: Qty(r.i64()), expire: Time(r.i64())}
+			minQty: Qty(r.i64()), expire: Time(r.i64()), group: r.u32()}
 		m.checkExtra(r, n, &x)
 		n.extra = b.extras.alloc()
 		*b.extras.at(n.extra) = x
@@ -200,7 +200,7 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 		return at
 	}
 	b.append(l, slot, n, price)
-	b.list(slot, n)
+	b.relist(slot, n, t)
 	b.live++
 	b.open[n.side] += n.leaves
 	r.check(b.open[n.side] >= 0 && b.live <= m.maxOrders, "more open than a book may have")

@@ -88,7 +88,7 @@ func (m *Matcher) dryRun(r ref, n *node, limit int64, want Qty) Qty {
 			d.take(lv.price, lv.total)
 			continue
 		}
-		d.level(r, lv)
+		d.level(lv)
 	}
 	return d.traded
 }
@@ -131,13 +131,13 @@ func (d *dryRun) take(px Price, q Qty) {
 }
 
 // level trades a level in which there may be orders of the aggressor's own.
-func (d *dryRun) level(r ref, lv *level) {
+func (d *dryRun) level(lv *level) {
 	b := &d.m.book
 	var own, before Qty // own open quantity; what is shown before the first own
 	found := false
 	for mr := lv.head; mr != 0; mr = b.node(mr).next {
 		mk := b.node(mr)
-		if d.m.sameOwner(r, d.n, mr, mk) {
+		if d.m.sameOwner(d.n, mk) {
 			found = true
 			own += mk.leaves
 		} else if !found {
@@ -150,7 +150,7 @@ func (d *dryRun) level(r ref, lv *level) {
 	case mode == CancelOldest:
 		d.take(lv.price, lv.total-own)
 	case mode == Decrement:
-		d.roundRobin(r, lv)
+		d.roundRobin(lv)
 	default: // the first own order ends it; an iceberg before it is gone round to once
 		d.take(lv.price, before)
 		d.stopped = true
@@ -173,12 +173,12 @@ func (d *dryRun) decrement(px Price, q Qty) {
 
 // roundRobin goes round a level slice by slice: with Decrement it matters
 // whose slice comes when.
-func (d *dryRun) roundRobin(r ref, lv *level) {
+func (d *dryRun) roundRobin(lv *level) {
 	b := &d.m.book
 	queue := d.m.slices[:0]
 	for mr := lv.head; mr != 0; mr = b.node(mr).next {
 		mk := b.node(mr)
-		s := slice{own: d.m.sameOwner(r, d.n, mr, mk), shown: b.shown(mk)}
+		s := slice{own: d.m.sameOwner(d.n, mk), shown: b.shown(mk)}
 		if s.reserve = mk.leaves - s.shown; s.reserve > 0 {
 			s.display = b.extras.at(mk.extra).display
 		}
