@@ -128,7 +128,7 @@ func (e *Engine) encode(w *encoder) {
 	w.u8(uint8(k.mode))
 	w.i64(int64(k.maxAccounts))
 	w.i64(int64(e.now))
-	e.stream.encode(w)
+	e.stream.encode(w, e.now)
 	w.bool(k.killed)
 	n := 0
 	for i := range k.assets {
@@ -195,7 +195,7 @@ func (e *Engine) decode(r *decoder) error {
 		return err
 	}
 	e.now = Time(r.within(0, math.MaxInt64, "the clock is negative"))
-	if err := e.stream.decode(r); err != nil {
+	if err := e.stream.decode(r, e.now); err != nil {
 		return err
 	}
 	k.killed = r.bool()
@@ -208,6 +208,7 @@ func (e *Engine) decode(r *decoder) error {
 	if r.bad != "" {
 		return r.finish()
 	}
+	last := InstrumentID(0)
 	for range r.count(4) {
 		id := InstrumentID(r.u32())
 		m := e.market(id)
@@ -217,7 +218,8 @@ func (e *Engine) decode(r *decoder) error {
 			}
 			break
 		}
-		r.check(m.seq == 0 && m.nextOrder == 1, "an instrument comes twice")
+		r.check(id > last, "instruments are not in order")
+		last = id
 		if err := m.decode(r); err != nil {
 			return err
 		}
@@ -225,6 +227,7 @@ func (e *Engine) decode(r *decoder) error {
 			e.nextExpiry = min(e.nextExpiry, at)
 		}
 	}
+	r.check(last != 0, "there is no instrument")
 	k.resolve(0, 0)
 	if err := r.finish(); err != nil {
 		return err
@@ -233,9 +236,13 @@ func (e *Engine) decode(r *decoder) error {
 }
 
 func (k *risk) decodeAssets(r *decoder) error {
+	last := AssetID(0)
 	for range r.count(4 + 1 + 4 + 16) {
 		a := Asset{ID: AssetID(r.u32()), Code: r.text(), Scale: int32(r.u32())}
 		total, users := r.within(0, math.MaxInt64, "a total is negative"), r.within(0, math.MaxInt64, "a total is negative")
+		r.check(a.ID > last, "assets are not in order")
+		r.check(k.mode == FundsLedger || total == 0 && users == 0, "funds are kept that are not")
+		last = a.ID
 		if r.bad != "" {
 			break
 		}
@@ -253,7 +260,8 @@ func (k *risk) decodeAccounts(r *decoder) {
 	for range n {
 		id := AccountID(r.u64())
 		state, killed := AccountState(r.u8()), r.bool()
-		messages, since := r.within(0, math.MaxInt64, "a message count is negative"), r.i64()
+		messages := r.within(0, math.MaxInt64, "a message count is negative")
+		since := r.within(0, int64(k.engine.now), "messages are counted from no time that was")
 		r.check(id != 0 && k.account(id) == 0, "an account is zero or comes twice")
 		r.check(state >= AccountActive && state <= AccountSuspended, "an account has no known state")
 		if r.bad != "" {
@@ -266,7 +274,9 @@ func (k *risk) decodeAccounts(r *decoder) {
 }
 
 func (k *risk) decodeBalances(r *decoder) {
-	for range r.count(8 + 4 + 16) {
+	n := r.count(8 + 4 + 16)
+	r.check(k.mode == FundsLedger || n == 0, "funds are kept that are not")
+	for range n {
 		acct, asset := AccountID(r.u64()), AssetID(r.u32())
 		available, held := r.i64(), r.within(0, math.MaxInt64, "a held amount is negative")
 		r.check(int(asset) < len(k.assets) && k.assets[min(int(asset), len(k.assets)-1)].asset.ID != 0, "a balance is of an unknown asset")
@@ -288,7 +298,10 @@ func (k *risk) decodeLimits(r *decoder) {
 		if r.bad != "" {
 			return
 		}
+		had := k.limits.Len()
 		k.limits.Set(l)
+		highest, _ := k.limits.Max()
+		r.check(k.limits.Len() > had && highest == l, "limits are not in order")
 	}
 }
 
@@ -298,7 +311,12 @@ func (k *risk) audit() error {
 	if k.mode != FundsLedger {
 		return nil
 	}
-	held := make(map[ref]Amount, k.balances.made())
+	fits := true // no sum exceeds 64 bits
+	add := func(to *Amount, n Amount) {
+		fits = fits && *to <= maxTotal-n
+		*to += n
+	}
+	held := make([]Amount, k.balances.made()+1)
 	for _, m := range k.engine.markets {
 		if m == nil {
 			continue
@@ -307,28 +325,35 @@ func (k *risk) audit() error {
 			m.book.each(l, func(r ref, n *node) {
 				s := m.seats.at(m.book.tail(r, n).seat)
 				if n.side == Buy {
-					held[s.quote] += n.held
+					add(&held[s.quote], n.held)
 				} else {
-					held[s.base] += n.held
+					add(&held[s.base], n.held)
 				}
 			})
 		}
 	}
-	totals := make([]assetTotal, len(k.assets))
+	totals, venue := make([]assetTotal, len(k.assets)), make([]Amount, len(k.assets))
 	for i := ref(1); i <= k.balances.made(); i++ {
 		b := k.balances.at(i)
 		if b.Held != held[i] {
 			return fmt.Errorf("%w: an account's held amount is not what its orders hold", ErrSnapshotDamaged)
 		}
-		totals[b.asset].total += b.Available + b.Held
-		if b.account != 0 {
-			totals[b.asset].users += b.Available + b.Held
+		if b.account == 0 {
+			venue[b.asset] = b.Available
+			continue
 		}
+		add(&totals[b.asset].users, b.Available)
+		add(&totals[b.asset].users, b.Held)
 	}
 	for i := range totals {
+		totals[i].total = venue[i]
+		add(&totals[i].total, totals[i].users)
 		if totals[i].total != k.assets[i].total || totals[i].users != k.assets[i].users {
 			return fmt.Errorf("%w: the balances of asset %d do not add up", ErrSnapshotDamaged, i)
 		}
+	}
+	if !fits {
+		return fmt.Errorf("%w: more funds than fit", ErrSnapshotDamaged)
 	}
 	return nil
 }
@@ -368,21 +393,27 @@ func (m *Matcher) Restore(data []byte) error {
 	return nil
 }
 
-func (s *stream) encode(w *encoder) {
+// encode leaves out ids that the next command would forget first: a duplicate
+// has done so already, and must not show (DEDUP-001).
+func (s *stream) encode(w *encoder, now Time) {
 	w.u64(s.seq)
 	v := &s.window
+	n := v.n
+	for n > 0 && v.slot(v.added-uint32(n)).at < now-v.span {
+		n--
+	}
 	w.i64(int64(v.span))
 	w.i64(int64(v.count))
 	w.i64(int64(v.bar))
-	w.u64(uint64(v.n))
-	for i := range v.n {
-		at := v.slot(v.added - uint32(v.n-i))
+	w.u64(uint64(n))
+	for i := range n {
+		at := v.slot(v.added - uint32(n-i))
 		w.id(&at.id)
 		w.i64(int64(at.at))
 	}
 }
 
-func (s *stream) decode(r *decoder) error {
+func (s *stream) decode(r *decoder, now Time) error {
 	s.seq = r.u64()
 	v := &s.window
 	var err error
@@ -394,8 +425,9 @@ func (s *stream) decode(r *decoder) error {
 	v.bar = Time(r.i64())
 	n := r.count(16 + 8)
 	r.check(n <= v.count, "more ids than DedupCount")
-	for range n {
-		id, at := r.id(), Time(r.within(0, math.MaxInt64, "a time is negative"))
+	for i := range n {
+		id, at := r.id(), Time(r.within(0, int64(now), "an id is of no time that was"))
+		r.check(i > 0 || at >= now-v.span, "an id should have been forgotten")
 		h := id.hash()
 		twice, _ := v.find(h, &id)
 		r.check(id != (CommandID{}) && twice == nil, "an id is zero or comes twice")

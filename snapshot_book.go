@@ -22,7 +22,7 @@ func (m *Matcher) encode(w *encoder) {
 	w.u16(uint16(len(identity)))
 	w.buf = append(w.buf, identity...)
 	w.i64(int64(m.maxOrders))
-	m.stream.encode(w)
+	m.stream.encode(w, m.now)
 	w.u8(uint8(m.state))
 	w.bool(m.killed)
 	w.i64(int64(m.minPrice))
@@ -69,6 +69,10 @@ func (b *Book) each(l *ladder, yield func(r ref, n *node)) {
 	}
 }
 
+// maxOrderID bounds the memory that a forged snapshot makes the index of ids
+// ask for, to 32 MiB; a million orders a second take two years to come so far.
+const maxOrderID = 1 << 46
+
 // orderBytes is the least a resting order takes.
 const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 1
 
@@ -112,7 +116,7 @@ func (m *Matcher) decode(r *decoder) error {
 	if err != nil {
 		return err
 	}
-	if err := m.stream.decode(r); err != nil {
+	if err := m.stream.decode(r, m.now); err != nil {
 		return err
 	}
 	m.state, m.killed = InstrumentState(r.u8()), r.bool()
@@ -123,7 +127,8 @@ func (m *Matcher) decode(r *decoder) error {
 	m.collarUp = r.within(-1, 1000*FeeRateUnit, "a collar is out of range")
 	m.collarDown = r.within(-1, FeeRateUnit, "a collar is out of range")
 	m.makerFee, m.takerFee, m.rebates = r.rate(), r.rate(), r.bool()
-	m.nextOrder = OrderID(r.within(1, math.MaxInt64, "an order id is out of range"))
+	r.check(m.rebates || m.makerFee >= 0 && m.takerFee >= 0, "a rebate was never paid")
+	m.nextOrder = OrderID(r.within(1, maxOrderID+1, "an order id is out of range"))
 	m.nextTrade = TradeID(r.within(1, math.MaxInt64, "a trade id is out of range"))
 	b.last = Price(r.within(0, int64(MaxPrice), "the last price is out of range"))
 	b.reference = Price(r.within(0, int64(MaxPrice), "the reference price is out of range"))
@@ -152,12 +157,18 @@ func (r *decoder) rate() FeeRate {
 }
 
 func (m *Matcher) decodeSeats(r *decoder) {
-	n := r.count(8 + 1 + 8)
+	b, n := &m.book, r.count(8+1+8)
 	r.check(m.risk != nil || n == 0, "a matcher alone has accounts")
 	for range n {
 		id, killed := AccountID(r.u64()), r.bool()
 		net := Qty(r.within(-int64(maxPosition), int64(maxPosition), "a position is out of range"))
 		r.check(m.risk == nil || m.risk.account(id) != 0 && m.seats.find(id) == 0, "a seat is of an unknown account or comes twice")
+		if r.bad != "" {
+			return
+		}
+		if in := &b.inst.spec; m.risk.mode == FundsLedger {
+			r.check(m.risk.balance(id, in.Base.ID) != 0 && m.risk.balance(id, in.Quote.ID) != 0, "an account lacks a balance")
+		}
 		if r.bad != "" {
 			return
 		}
@@ -188,13 +199,13 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	if special := r.bool(); special {
 		x = extra{display: Qty(r.i64()), shown: Qty(r.i64()), stop: Price(r.i64()), limit: Price(r.i64()), funds: Amount(r.i64()),
 			minQty: Qty(r.i64()), expire: Time(r.i64()), group: r.u32()}
-		m.checkExtra(r, n, &x)
+		m.auditExtra(r, n, &x)
 		n.extra = b.extras.alloc()
 		*b.extras.at(n.extra) = x
 	} else {
 		r.check(n.flags&(flagIceberg|flagPending|flagBudget) == 0 && n.tif() != GTD, "an order lacks its special fields")
 	}
-	m.checkOrder(r, n, t, &x, l, price)
+	m.auditOrder(r, n, t, &x, l, price)
 	r.check(l.x(price) >= at, "orders are not in order")
 	if r.bad != "" {
 		return at
@@ -213,9 +224,9 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	return l.x(price)
 }
 
-// checkOrder refuses what no history of commands leads to and what the engine
+// auditOrder refuses what no history of commands leads to and what the engine
 // relies on.
-func (m *Matcher) checkOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, price Price) {
+func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, price Price) {
 	b := &m.book
 	r.check(n.side.valid() && n.typ().valid() && n.tif().valid() && n.selfTrade().valid() && n.postOnly().valid(), "an order has no known kind")
 	r.check(n.flags < 1<<(flagPostOnlyShift+2) && n.flags&flagListed != 0 && n.flags&flagUnsized == 0, "an order has unknown flags")
@@ -225,6 +236,15 @@ func (m *Matcher) checkOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	r.check(n.feeRem >= 0 && n.feeRem < FeeRateUnit, "a fee remainder is out of range")
 	if r.bad != "" {
 		return
+	}
+	r.check(n.flags&(flagHidden|flagIceberg) != flagHidden|flagIceberg, "an order is hidden and an iceberg")
+	r.check(n.flags&(flagHidden|flagIceberg|flagPostOnly) == 0 || n.typ().limited() && !n.tif().immediate(), "an order cannot rest as it should")
+	r.check(n.flags&flagBudget == 0 || n.side == Buy && !n.typ().limited(), "an order has a budget that cannot")
+	if m.keepsFunds() {
+		r.check(m.rebates || t.makerFee >= 0 && t.takerFee >= 0, "a rebate was never paid")
+		r.check(n.flags&(flagPending|flagBudget) != flagPending || n.side == Sell || x.limit != 0, "an order has no worst price")
+	} else {
+		r.check(t.makerFee == 0 && t.takerFee == 0 && n.feeRem == 0, "an order has fees where there are none")
 	}
 	_, ok := b.inst.notional(price, n.leaves)
 	if waits := n.flags&flagPending != 0; waits {
@@ -257,8 +277,8 @@ func (m *Matcher) checkOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	r.check(n.held == want, "a hold is not what its order needs")
 }
 
-// checkExtra checks the special fields of an order.
-func (m *Matcher) checkExtra(r *decoder, n *node, x *extra) {
+// auditExtra checks the special fields of an order.
+func (m *Matcher) auditExtra(r *decoder, n *node, x *extra) {
 	within := func(v, most int64) bool { return v >= 0 && v <= most }
 	r.check(within(int64(x.display), int64(MaxQty)) && within(int64(x.shown), int64(n.leaves)) &&
 		within(int64(x.stop), int64(MaxPrice)) && within(int64(x.limit), int64(MaxPrice)) &&
@@ -271,5 +291,6 @@ func (m *Matcher) checkExtra(r *decoder, n *node, x *extra) {
 		r.check(x.display == 0 && x.shown == 0, "an order shows slices that is no iceberg")
 	}
 	r.check((n.flags&flagBudget != 0) == (x.funds > 0), "a budget is missing or left over")
-	r.check(n.tif() != GTD || x.expire > m.now, "an order should have expired")
+	r.check(waits || x.minQty == 0, "a resting order has a minimum quantity")
+	r.check(n.tif() == GTD && x.expire > m.now || n.tif() != GTD && x.expire == 0, "an order should have expired")
 }
