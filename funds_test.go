@@ -32,6 +32,7 @@ func TestFundsHeld(t *testing.T) {
 		e := newModelEngine(t, insts, exchange.FundsHeld)
 		s, f := newSettler(insts), newFollower(insts)
 		g := newGenerator(pick, exchange.FundsHeld, false)
+		g.book = e.Book
 		var sent []exchange.Command
 		steps := 50 + pick(300)
 		for i := range steps + 6 {
@@ -132,7 +133,6 @@ func TestFundsLedger(t *testing.T) {
 	checkRandom(t, 100, func(pick picker) string {
 		s := &system{mode: exchange.FundsLedger, insts: modelInstruments(t)}
 		s.engine = newModelEngine(t, s.insts, exchange.FundsLedger)
-		g := newGenerator(pick, exchange.FundsLedger, false)
 		paidIn := map[exchange.AssetID]exchange.Amount{}
 		step := func(cmd exchange.Command) string {
 			for _, ev := range s.engine.Apply(nil, &cmd) {
@@ -155,10 +155,7 @@ func TestFundsLedger(t *testing.T) {
 			}
 			return s.holdsFit()
 		}
-		cmds := s.fund()
-		for range 50 + pick(300) {
-			cmds = append(cmds, g.next())
-		}
+		cmds := stream(t, pick, exchange.FundsLedger, false, 50+pick(300))
 		for i, cmd := range append(cmds, exchange.MassCancel(0, 0)) {
 			if d := step(cmd); d != "" {
 				return fmt.Sprintf("command %d, %+v: %s", i, cmd, d)

@@ -59,6 +59,10 @@ type generator struct {
 	now    exchange.Time
 	orders map[exchange.InstrumentID]int // how many ids may exist
 	sent   []exchange.Command
+	// book, when set, is of the engine that gets the commands, so that changes
+	// find an order to change.
+	book func(id exchange.InstrumentID) *exchange.Book
+	undo []exchange.Command // what lets refused orders in again
 }
 
 func newGenerator(p picker, mode exchange.Funds, alone bool) *generator {
@@ -111,6 +115,11 @@ func (g *generator) next() exchange.Command {
 }
 
 func (g *generator) command() exchange.Command {
+	if n := len(g.undo); n > 0 && g.one(12) {
+		c := g.undo[n-1]
+		g.undo = g.undo[:n-1]
+		return c
+	}
 	switch n := g.pick(100); {
 	case n < 58:
 		return g.order()
@@ -154,7 +163,7 @@ func (g *generator) order() exchange.Command {
 }
 
 func (g *generator) decorate(c *exchange.Command) {
-	limited := c.Type == exchange.Limit || c.Type == exchange.StopLimit || c.Type == exchange.TakeProfitLimit
+	limited := hasLimit(c.Type)
 	if !limited && g.one(2) {
 		c.Price = g.price()
 		if g.one(3) && (c.Type == exchange.Market || c.Type == exchange.MarketToLimit) {
@@ -174,6 +183,9 @@ func (g *generator) decorate(c *exchange.Command) {
 	case 4, 5:
 		c.TimeInForce, c.Expire = exchange.GTD, g.now+exchange.Time(1+g.pick(60))
 	}
+	if c.TimeInForce == exchange.IOC || c.TimeInForce == exchange.FOK {
+		limited = limited && g.one(12) // those below want an order that may rest
+	}
 	if g.one(2) {
 		c.SelfTrade = exchange.SelfTradePrevention(g.pick(5))
 	}
@@ -186,6 +198,9 @@ func (g *generator) decorate(c *exchange.Command) {
 	if limited && g.one(3) {
 		c.DisplayQty = exchange.Qty(1 + g.pick(int(c.Qty)))
 	}
+	if limited && g.one(100) {
+		c.Qty, c.DisplayQty = exchange.Qty(999+g.pick(4)), 1
+	}
 	if limited && g.one(8) {
 		c.Hidden = true
 	}
@@ -194,13 +209,16 @@ func (g *generator) decorate(c *exchange.Command) {
 	}
 }
 
+func hasLimit(t exchange.OrderType) bool {
+	return t == exchange.Limit || t == exchange.StopLimit || t == exchange.TakeProfitLimit
+}
+
 func (g *generator) change() exchange.Command {
 	inst, acct := g.instrument(), g.account()
 	id := exchange.OrderID(1 + g.pick(g.orders[inst]+1))
 	if !g.one(4) { // a recent one
 		id = exchange.OrderID(max(1, g.orders[inst]-g.pick(12)))
 	}
-	var c exchange.Command
 	px, qty := exchange.Price(0), exchange.Qty(0)
 	if g.one(2) {
 		px = g.price()
@@ -208,6 +226,16 @@ func (g *generator) change() exchange.Command {
 	if !g.one(3) {
 		qty = exchange.Qty(g.pick(25))
 	}
+	if g.book != nil && !g.one(5) {
+		if live := liveOrders(g.book(inst)); len(live) > 0 {
+			o := live[g.pick(len(live))]
+			id, acct = o.ID, o.Account
+			if qty > 0 && g.one(2) { // close to what it has
+				qty = max(0, o.OrderQty+exchange.Qty(g.pick(7)-4))
+			}
+		}
+	}
+	var c exchange.Command
 	switch n := g.pick(20); {
 	case n < 6:
 		c = exchange.Cancel(inst, acct, id)
@@ -219,8 +247,13 @@ func (g *generator) change() exchange.Command {
 		c = exchange.Replace(inst, acct, id, px, qty)
 		g.orders[inst]++
 	}
-	if g.one(3) {
+	if g.one(6) {
 		c.OrderID, c.OrigID = 0, g.id()
+		if g.book != nil {
+			if o, ok := g.book(inst).Order(id); ok {
+				c.OrigID = o.CommandID
+			}
+		}
 	}
 	if (c.Kind == exchange.KindAmend || c.Kind == exchange.KindReplace) && g.one(4) {
 		c.StopPrice = g.price()
@@ -248,6 +281,7 @@ func (g *generator) admin() exchange.Command {
 		if !g.one(4) {
 			return exchange.LiftKill(inst, acct)
 		}
+		g.undo = append(g.undo, exchange.LiftKill(inst, acct))
 		return exchange.Kill(inst, acct)
 	case 2, 3:
 		return exchange.LiftKill(inst, acct)
@@ -262,6 +296,9 @@ func (g *generator) admin() exchange.Command {
 	case 8, 9, 10, 11, 12:
 		asset := []exchange.AssetID{1, 2, 5}[g.pick(3)]
 		n := exchange.Amount(1 + g.pick(100_000))
+		if g.one(40) {
+			n = []exchange.Amount{1 << 61, 1 << 62, 1<<63 - 1}[g.pick(3)]
+		}
 		if g.one(4) {
 			return exchange.Withdraw(acct, asset, n)
 		}
@@ -269,19 +306,25 @@ func (g *generator) admin() exchange.Command {
 	case 13, 14:
 		return g.limit(inst, acct)
 	case 15:
+		if g.one(10) {
+			return exchange.SetFees(g.instrument(), exchange.FeeRateUnit*exchange.FeeRate(g.pick(3)-1), exchange.FeeRateUnit*exchange.FeeRate(g.pick(3)-1))
+		}
 		return exchange.SetFees(g.instrument(), exchange.FeeRate(g.pick(60_000)-20_000), exchange.FeeRate(g.pick(60_000)-10_000))
 	case 16:
 		state := exchange.AccountActive
 		if g.one(4) {
 			state = exchange.AccountState(g.pick(4))
+			g.undo = append(g.undo, exchange.SetAccountState(acct, exchange.AccountActive))
 		}
 		return exchange.SetAccountState(acct, state)
 	case 17:
 		state := exchange.InstrumentTrading
+		inst := g.instrument()
 		if g.one(4) {
 			state = exchange.InstrumentState(g.pick(4))
+			g.undo = append(g.undo, exchange.SetInstrumentState(inst, exchange.InstrumentTrading))
 		}
-		return exchange.SetInstrumentState(g.instrument(), state)
+		return exchange.SetInstrumentState(inst, state)
 	default:
 		return exchange.AdvanceTime(inst, g.now)
 	}
@@ -290,7 +333,12 @@ func (g *generator) admin() exchange.Command {
 func (g *generator) limit(inst exchange.InstrumentID, acct exchange.AccountID) exchange.Command {
 	kind := exchange.LimitKind(1 + g.pick(10))
 	value := int64(-1)
-	if g.one(3) {
+	if kind == exchange.LimitMessages || kind == exchange.LimitMessageWindow {
+		if inst = 0; g.one(2) {
+			acct = 0
+		}
+	}
+	if g.one(2) {
 		value = []int64{int64(g.pick(10)), 30 + int64(g.pick(60)), 5 + int64(g.pick(20)), 10_000 + int64(g.pick(90_000)),
 			3 + int64(g.pick(8)), 20 + int64(g.pick(50)), 80 + int64(g.pick(15)), 105 + int64(g.pick(15)),
 			int64(g.pick(200_000)), int64(g.pick(200_000))}[kind-1]
@@ -381,7 +429,10 @@ type system struct {
 	want    []exchange.Event
 }
 
-const modelDedupCount = 60
+const (
+	modelDedupCount = 60
+	modelMaxOrders  = 18
+)
 
 func newSystem(t require.TestingT, mode exchange.Funds, alone bool, fault reference.Fault) *system {
 	insts := modelInstruments(t)
@@ -394,20 +445,20 @@ func newSystem(t require.TestingT, mode exchange.Funds, alone bool, fault refere
 func newSystemOf(t require.TestingT, mode exchange.Funds, alone bool, fault reference.Fault, insts []*exchange.Instrument) *system {
 	s := &system{mode: mode, insts: insts}
 	if alone {
-		s.matcher = exchange.NewMatcher(s.insts[0], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: 25})
+		s.matcher = exchange.NewMatcher(s.insts[0], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders})
 		s.apply = s.matcher
 	} else {
 		s.engine = newModelEngine(t, s.insts, mode)
 		s.apply = s.engine
 	}
 	s.model = reference.New(reference.Config{Funds: uint8(mode), Instruments: s.insts, DedupSpan: 120,
-		DedupCount: modelDedupCount, MaxOrders: 25, MaxAccounts: 4, Faults: fault, Matcher: alone})
+		DedupCount: modelDedupCount, MaxOrders: modelMaxOrders, MaxAccounts: 4, Faults: fault, Matcher: alone})
 	return s
 }
 
 func newModelEngine(t require.TestingT, insts []*exchange.Instrument, mode exchange.Funds) *exchange.Engine {
 	e, err := exchange.NewEngine(exchange.Config{Funds: mode, Instruments: insts, DedupSpan: 120,
-		DedupCount: modelDedupCount, MaxOrders: 25, MaxAccounts: 4})
+		DedupCount: modelDedupCount, MaxOrders: modelMaxOrders, MaxAccounts: 4})
 	require.NoError(t, err)
 	return e
 }
@@ -593,6 +644,7 @@ func TestModel(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				s := newSystem(rt, mode.mode, mode.alone, 0)
 				g := newGenerator(func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "") }, mode.mode, mode.alone)
+				g.book = s.book
 				for _, c := range s.fund() {
 					if d := s.step(c); d != "" {
 						rt.Fatal(d)
@@ -659,11 +711,18 @@ func randomRun(t *testing.T, mode exchange.Funds, alone bool, seed uint64, steps
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := newSystem(t, mode, alone, fault)
 	g := newGenerator(rng.IntN, mode, alone)
-	cmds := s.fund()
-	for range steps {
-		cmds = append(cmds, g.next())
-	}
-	for i, c := range cmds {
+	g.book = s.book
+	funds := s.fund()
+	for i := range len(funds) + steps {
+		var c exchange.Command
+		if i < len(funds) {
+			c = funds[i]
+		} else {
+			c = g.next()
+		}
+		if i == steps/2 { // a model that is restored half way goes on alike
+			s.model = s.model.Clone()
+		}
 		if d := s.step(c); d != "" {
 			return fmt.Sprintf("command %d: %s", i, d)
 		}

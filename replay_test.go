@@ -30,11 +30,16 @@ func newRestorable(t require.TestingT, mode exchange.Funds, alone bool) restorab
 }
 
 // stream draws commands for a mode, with deposits first where it needs them.
-func stream(pick picker, mode exchange.Funds, alone bool, steps int) []exchange.Command {
-	cmds := (&system{mode: mode}).fund()
+func stream(t require.TestingT, pick picker, mode exchange.Funds, alone bool, steps int) []exchange.Command {
+	s := newSystem(t, mode, alone, 0)
 	g := newGenerator(pick, mode, alone)
-	for range steps {
-		cmds = append(cmds, g.next())
+	g.book = s.book
+	cmds := s.fund()
+	for i := range len(cmds) + steps {
+		if i == len(cmds) {
+			cmds = append(cmds, g.next())
+		}
+		s.got = s.apply.Apply(s.got[:0], &cmds[i])
 	}
 	return cmds
 }
@@ -47,7 +52,7 @@ func TestReplay(t *testing.T) {
 	for _, mode := range modelModes {
 		t.Run(mode.name, func(t *testing.T) {
 			checkRandom(t, 60, func(pick picker) string {
-				cmds := stream(pick, mode.mode, mode.alone, 50+pick(350))
+				cmds := stream(t, pick, mode.mode, mode.alone, 50+pick(350))
 				first, second := pick(len(cmds)), pick(len(cmds))
 				whole, journaled := newRestorable(t, mode.mode, mode.alone), newRestorable(t, mode.mode, mode.alone)
 				parts := newRestorable(t, mode.mode, mode.alone)
@@ -175,7 +180,7 @@ func TestRestoreWithMoreInstruments(t *testing.T) {
 // A sound snapshot of something else is refused and changes nothing.
 func TestRestoreForeign(t *testing.T) {
 	config := func(change func(c *exchange.Config)) exchange.Config {
-		c := exchange.Config{Funds: exchange.FundsLedger, Instruments: modelInstruments(t), DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: 25, MaxAccounts: 4}
+		c := exchange.Config{Funds: exchange.FundsLedger, Instruments: modelInstruments(t), DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders, MaxAccounts: 4}
 		if change != nil {
 			change(&c)
 		}
@@ -227,11 +232,11 @@ func TestRestoreForeign(t *testing.T) {
 	assert.ErrorIs(t, e.Restore(resealed(newer)), exchange.ErrSnapshotForeign, "another version")
 	assert.ErrorIs(t, e.Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign, "a matcher into an engine")
 	assert.ErrorIs(t, m.Restore(snapshot), exchange.ErrSnapshotForeign, "an engine into a matcher")
-	for _, cfg := range []exchange.MatcherConfig{{DedupSpan: 121, DedupCount: modelDedupCount, MaxOrders: 25},
-		{DedupSpan: 120, DedupCount: modelDedupCount + 1, MaxOrders: 25}, {DedupSpan: 120, DedupCount: modelDedupCount}} {
+	for _, cfg := range []exchange.MatcherConfig{{DedupSpan: 121, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders},
+		{DedupSpan: 120, DedupCount: modelDedupCount + 1, MaxOrders: modelMaxOrders}, {DedupSpan: 120, DedupCount: modelDedupCount}} {
 		assert.ErrorIs(t, exchange.NewMatcher(m.Book().Instrument(), cfg).Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign)
 	}
-	assert.ErrorIs(t, exchange.NewMatcher(modelInstruments(t)[1], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: 25}).
+	assert.ErrorIs(t, exchange.NewMatcher(modelInstruments(t)[1], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders}).
 		Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign)
 	assert.NoError(t, e.Restore(resealed(slices.Clone(snapshot))))
 	assert.Equal(t, hashes, [][32]byte{e.Hash(), m.Hash()})
