@@ -35,8 +35,10 @@ func (m *Matcher) gateCancel(cmd *Command) Reason {
 }
 
 func (m *Matcher) cancel(cmd *Command) Reason {
-	if reason := m.gateCancel(cmd); reason != 0 {
-		return reason
+	if m.hindered(cmd) || m.risk != nil {
+		if reason := m.gateCancel(cmd); reason != 0 {
+			return reason
+		}
 	}
 	r, n := m.find(cmd)
 	if r == 0 {

@@ -16,7 +16,7 @@ const (
 
 // Upper bounds of the bounds in Config.
 const (
-	MaxDedupCount  = 1 << 30
+	MaxDedupCount  = 1 << 22
 	MaxOrdersMax   = 1 << 31
 	MaxAccountsMax = 1 << 31
 )

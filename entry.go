@@ -16,15 +16,21 @@ type plan struct {
 // newOrder checks, accepts and runs an order.
 func (m *Matcher) newOrder(cmd *Command) Reason {
 	var p plan
-	reason := m.gate(cmd, &p.seat)
-	if reason == 0 {
-		reason = m.check(cmd, &p, nil)
+	if m.hindered(cmd) || m.risk != nil {
+		if reason := m.gate(cmd, &p.seat); reason != 0 {
+			return reason
+		}
 	}
-	if reason != 0 {
+	if reason := m.check(cmd, &p, nil); reason != 0 {
 		return reason
 	}
 	m.accept(cmd, &p)
 	return 0
+}
+
+// hindered reports whether the gate is closed before it comes to accounts.
+func (m *Matcher) hindered(cmd *Command) bool {
+	return cmd.Account == 0 || m.state != InstrumentTrading || m.killed
 }
 
 // gate checks who and when (CMD-005, CMD-006) for messages that add or change.
@@ -45,15 +51,13 @@ func (m *Matcher) gate(cmd *Command, seat *ref) Reason {
 // check runs the checks of docs/rules/orders.md in their order. old is the
 // order that is replaced, nil for a new one.
 func (m *Matcher) check(cmd *Command, p *plan, old *node) Reason {
-	reason := Reason(0)
-	if cmd.plain() {
-		reason = m.checkPlain(cmd, p)
-	} else if reason = m.checkShape(cmd); reason == 0 {
-		if reason = m.checkPrice(cmd, p); reason == 0 {
-			reason = m.checkQty(cmd, p)
-		}
-	}
-	if reason != 0 {
+	in := m.book.inst
+	maxQty, maxNotional := m.maxima(p.seat)
+	n, ok := in.notional(cmd.Price, cmd.Qty)
+	if cmd.plain() && cmd.Price >= m.minPrice && cmd.Price <= m.maxPrice && cmd.Qty >= in.minQty && cmd.Qty <= maxQty &&
+		ok && n >= in.minNotional && n <= maxNotional {
+		p.price = cmd.Price // nothing of ORDER-001 to ORDER-013 can be wrong
+	} else if reason := m.checkOrder(cmd, p); reason != 0 {
 		return reason
 	}
 	if reason := m.checkRoom(cmd, old); reason != 0 {
@@ -89,21 +93,15 @@ func (c *Command) plain() bool {
 		int64(c.StopPrice)|int64(c.DisplayQty)|int64(c.MinQty)|int64(c.Funds)|int64(c.Held)|int64(c.Expire) == 0
 }
 
-// checkPlain is what remains of ORDER-001 to ORDER-013 for a plain order.
-func (m *Matcher) checkPlain(cmd *Command, p *plan) Reason {
-	if reason := m.checkLimits(cmd.Price); reason != 0 {
+// checkOrder is ORDER-001 to ORDER-013.
+func (m *Matcher) checkOrder(cmd *Command, p *plan) Reason {
+	if reason := m.checkShape(cmd); reason != 0 {
 		return reason
 	}
-	p.price = cmd.Price
-	in := m.book.inst
-	maxQty, maxNotional := m.maxima(p.seat)
-	if cmd.Qty < in.minQty {
-		return QtyBelowMin
+	if reason := m.checkPrice(cmd, p); reason != 0 {
+		return reason
 	}
-	if cmd.Qty > maxQty {
-		return QtyAboveMax
-	}
-	return checkNotional(in, cmd.Price, cmd.Qty, in.minNotional, maxNotional)
+	return m.checkQty(cmd, p)
 }
 
 // checkShape is ORDER-001 to ORDER-004.

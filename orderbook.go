@@ -53,7 +53,6 @@ type tail struct {
 	makerFee FeeRate
 	takerFee FeeRate
 	seat     ref
-	number   uint32 // of cmd in the window
 }
 
 // extra is what only special orders have.
@@ -216,7 +215,7 @@ func (b *Book) list(r ref, n *node) {
 	n.flags |= flagListed
 	b.ids.put(n.id, r)
 	if t := b.tail(r, n); t.cmd != (CommandID{}) {
-		t.number = b.window.bind(r)
+		b.window.bind(b.window.added-1, r) // the command at hand
 	}
 	if n.tif() == GTD {
 		b.pushExpiry(r)
@@ -229,10 +228,10 @@ func (b *Book) relist(r ref, n *node, t *tail) {
 	b.ids.put(n.id, r)
 	if t.cmd != (CommandID{}) {
 		w, h := b.window, t.cmd.hash()
-		if e, number := w.find(h, &t.cmd); e != nil {
-			e.order, t.number = r, number
+		if number, ok := w.find(h, &t.cmd); ok {
+			w.bind(number, r)
 		} else {
-			w.outlived.put(h, r)
+			w.outlive(h, r)
 		}
 	}
 	if n.tif() == GTD {
@@ -245,7 +244,7 @@ func (b *Book) release(r ref, n *node) {
 	if n.flags&flagListed != 0 {
 		b.ids.remove(n.id)
 		if t := b.tail(r, n); t.cmd != (CommandID{}) {
-			b.window.unbind(t.number, &t.cmd, r)
+			b.window.unbind(&t.cmd, r)
 		}
 		if n.tif() == GTD {
 			b.popExpiry(r)
@@ -261,8 +260,8 @@ func (b *Book) release(r ref, n *node) {
 // named returns the live order that a command created, 0 when there is none.
 func (b *Book) named(id *CommandID) ref {
 	h := id.hash()
-	if e, _ := b.window.find(h, id); e != nil {
-		return e.order
+	if number, ok := b.window.find(h, id); ok {
+		return b.window.orderOf(number)
 	}
 	return b.outlived(h, id)
 }

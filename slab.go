@@ -150,6 +150,8 @@ func (id *CommandID) hash() uint32 {
 // millions of ids cost a page each.
 type idIndex struct {
 	dirs   []*idDir // nil where all orders are done
+	newest *idPage  // the page of the ids given last, nil: unknown
+	number OrderID  // its ids >> idPageBits
 	unused []*idPage
 }
 
@@ -186,12 +188,21 @@ func (x *idIndex) get(id OrderID) ref {
 }
 
 func (x *idIndex) put(id OrderID, r ref) {
-	p := x.page(id)
-	if p == nil {
-		p = x.addPage(id)
+	p := x.newest
+	if p == nil || x.number != id>>idPageBits {
+		p = x.openPage(id)
 	}
 	p.refs[id&(idPageSize-1)] = r
 	p.live++
+}
+
+// openPage returns the page of an id, made when it is not there.
+func (x *idIndex) openPage(id OrderID) *idPage {
+	if x.newest = x.page(id); x.newest == nil {
+		x.newest = x.addPage(id)
+	}
+	x.number = id >> idPageBits
+	return x.newest
 }
 
 func (x *idIndex) addPage(id OrderID) *idPage {
@@ -218,6 +229,9 @@ func (x *idIndex) remove(id OrderID) {
 	p.refs[id&(idPageSize-1)] = 0
 	if p.live--; p.live > 0 {
 		return
+	}
+	if x.newest == p {
+		x.newest = nil
 	}
 	dir := x.dirs[id>>idDirBits]
 	dir.pages[id>>idPageBits&(idPageSize-1)] = nil

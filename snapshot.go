@@ -429,8 +429,8 @@ func (s *stream) decode(r *decoder, now Time) error {
 		id, at := r.id(), Time(r.within(0, int64(now), "an id is of no time that was"))
 		r.check(i > 0 || at >= now-v.span, "an id should have been forgotten")
 		h := id.hash()
-		twice, _ := v.find(h, &id)
-		r.check(id != (CommandID{}) && twice == nil, "an id is zero or comes twice")
+		_, twice := v.find(h, &id)
+		r.check(id != (CommandID{}) && !twice, "an id is zero or comes twice")
 		if r.bad != "" {
 			break
 		}

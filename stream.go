@@ -60,8 +60,8 @@ func (s *stream) begin(c *core, cmd *Command, b *Book) bool {
 	w := &s.window
 	w.prune(c.now)
 	h := cmd.ID.hash()
-	e, _ := w.find(h, &cmd.ID)
-	if e != nil || b != nil && w.outlived.n > 0 && b.outlived(h, &cmd.ID) != 0 {
+	_, known := w.find(h, &cmd.ID)
+	if known || b != nil && w.outlived.n > 0 && b.outlived(h, &cmd.ID) != 0 {
 		ev := s.event(c, EventDuplicate)
 		s.seq--
 		ev.Seq, ev.Reason, ev.ID, ev.Account = 0, DuplicateCommand, cmd.ID, cmd.Account
@@ -86,7 +86,8 @@ type window struct {
 	ring     []remembered // grows until it has room for count, then goes round
 	added    uint32       // ids ever added, modulo 2^32; the next one's number
 	n        int          // of them remembered
-	heads    []uint32     // by bucket: one more than the number of the newest id
+	heads    []head       // by bucket
+	bound    []uint32     // by order: the number of its id, unbound, or isOutlived
 	outlived index        // live orders whose id is forgotten
 	// bar is the highest Time of an id forgotten because of count.
 	bar Time
@@ -95,39 +96,57 @@ type window struct {
 type remembered struct {
 	id    CommandID
 	at    Time
-	older uint32 // as in heads
-	order ref    // the live order it created, 0: none
+	older uint32 // the number of the next older id of its bucket
+	order ref    // the order it created, 0: none; bound says whether it lives
 }
+
+// head is where a bucket's chain begins: the low 24 bits of its newest id's
+// number, and 8 bits above that say which hashes may be in the chain. So an id
+// that is new is known to be new, nearly always, by a branch that the
+// processor foresees, instead of by waiting for memory.
+type head uint32
 
 const (
 	windowMinRing = 16 // a power of two, as all ring lengths
 	headsPerID    = 2
-	// dead is how far back a head points that ends a chain: further than any
-	// window reaches, however the numbers wrap.
-	dead = 1 << 31
+	numberBits    = 24
+	// dead is how far back a chain's last id points: further than any window
+	// reaches.
+	dead = 1 << (numberBits - 1)
 )
+
+// maybe returns the bit of a hash in a head.
+func maybe(h uint32) head { return 1 << (numberBits + h>>29) }
 
 func (w *window) slot(number uint32) *remembered { return &w.ring[number&uint32(len(w.ring)-1)] }
 
-func (w *window) head(h uint32) *uint32 { return &w.heads[h&uint32(len(w.heads)-1)] }
+func (w *window) head(h uint32) *head { return &w.heads[h&uint32(len(w.heads)-1)] }
 
-// live reports whether a head's id is still remembered. A head that nothing
-// touched for 2^32 ids may point at another's id; keys are compared.
-func (w *window) live(head uint32) bool { return w.added-head < uint32(w.n) }
+// newest returns the number of a head's id. A head that nothing touched for
+// 2^24 ids may name another's id; keys are compared.
+func (w *window) newest(of head) uint32 {
+	back := (w.added - 1 - uint32(of)) & (1<<numberBits - 1)
+	return w.added - 1 - back
+}
 
-// find returns the id and its number if it is remembered, else nil.
-func (w *window) find(h uint32, id *CommandID) (*remembered, uint32) {
+// live reports whether the id with a number is still remembered.
+func (w *window) live(number uint32) bool { return w.added-1-number < uint32(w.n) }
+
+// find returns the number of an id; ok is false when it is not remembered.
+func (w *window) find(h uint32, id *CommandID) (number uint32, ok bool) {
 	if w.n == 0 {
-		return nil, 0
+		return 0, false
 	}
-	for head := *w.head(h); w.live(head); {
-		e := w.slot(head - 1)
-		if e.id == *id {
-			return e, head - 1
+	if first := *w.head(h); first&maybe(h) != 0 {
+		for number := w.newest(first); w.live(number); {
+			e := w.slot(number)
+			if e.id == *id {
+				return number, true
+			}
+			number = e.older
 		}
-		head = e.older
 	}
-	return nil, 0
+	return 0, false
 }
 
 // prune forgets from the front what lies before the span.
@@ -138,9 +157,9 @@ func (w *window) prune(now Time) {
 }
 
 func (w *window) forget() {
-	if e := w.slot(w.added - uint32(w.n)); e.order != 0 {
-		w.outlived.put(e.id.hash(), e.order)
-		e.order = 0
+	number := w.added - uint32(w.n)
+	if r := w.orderOf(number); r != 0 {
+		w.outlive(w.slot(number).id.hash(), r)
 	}
 	w.n--
 }
@@ -157,27 +176,28 @@ func (w *window) remember(h uint32, id CommandID, at Time) {
 	}
 	e := w.slot(w.added)
 	e.id, e.at, e.order = id, at, 0
-	w.chain(h, e, w.added)
 	w.added++
 	w.n++
+	w.chain(h, e, w.added-1)
 }
 
 // chain puts an id with a number before the others of its bucket.
 func (w *window) chain(h uint32, e *remembered, number uint32) {
-	head := w.head(h)
-	if e.older = *head; number-e.older >= uint32(w.n) {
-		e.older = number - dead
+	at := w.head(h)
+	first := *at
+	if e.older = w.newest(first); !w.live(e.older) || e.older == number {
+		e.older, first = number-dead, 0
 	}
-	*head = number + 1
+	*at = first&^(1<<numberBits-1) | maybe(h) | head(number&(1<<numberBits-1))
 }
 
 // grow doubles the ring; numbers stay.
 func (w *window) grow() {
 	old := *w
 	w.ring = make([]remembered, max(2*len(old.ring), windowMinRing))
-	w.heads = make([]uint32, headsPerID*len(w.ring))
+	w.heads = make([]head, headsPerID*len(w.ring))
 	for i := range w.heads {
-		w.heads[i] = w.added - dead
+		w.heads[i] = head((w.added - dead) & (1<<numberBits - 1))
 	}
 	for i := range uint32(w.n) {
 		number := w.added - uint32(w.n) + i
@@ -187,18 +207,45 @@ func (w *window) grow() {
 	}
 }
 
-// bind notes that the newest id created a live order and returns its number.
-func (w *window) bind(r ref) uint32 {
-	w.slot(w.added - 1).order = r
-	return w.added - 1
+// Beside numbers, which have 31 bits here, bound holds these.
+const (
+	boundBits  = 1<<31 - 1
+	unbound    = 1 << 31
+	isOutlived = 1<<31 + 1
+)
+
+// bind notes that the id with a number created a live order.
+func (w *window) bind(number uint32, r ref) {
+	w.slot(number).order = r
+	*w.binding(r) = number & boundBits
 }
 
-// unbind notes that the order an id created has ended.
-func (w *window) unbind(number uint32, id *CommandID, r ref) {
-	// The comparison holds however long the order lived: no other id has r.
-	if len(w.ring) > 0 && w.slot(number).order == r {
-		w.slot(number).order = 0
-	} else {
+// outlive notes that a live order's id is forgotten.
+func (w *window) outlive(h uint32, r ref) {
+	w.outlived.put(h, r)
+	*w.binding(r) = isOutlived
+}
+
+func (w *window) binding(r ref) *uint32 {
+	for int(r) >= len(w.bound) {
+		w.bound = append(w.bound, unbound)
+	}
+	return &w.bound[r]
+}
+
+// orderOf returns the live order that the id with a number created, 0: none.
+func (w *window) orderOf(number uint32) ref {
+	if r := w.slot(number).order; r != 0 && w.bound[r] == number&boundBits {
+		return r
+	}
+	return 0
+}
+
+// unbind notes that the order an id created has ended. It touches nothing of
+// the window itself, which is large.
+func (w *window) unbind(id *CommandID, r ref) {
+	if w.bound[r] == isOutlived {
 		w.outlived.remove(id.hash(), r)
 	}
+	w.bound[r] = unbound
 }
