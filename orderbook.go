@@ -129,6 +129,13 @@ func (b *Book) alloc() ref {
 		b.unused = b.unused[:n-1]
 		return r
 	}
+	return b.extend()
+}
+
+// extend returns a slot that was never used.
+//
+//go:noinline
+func (b *Book) extend() ref {
 	if b.next == 0 {
 		b.next = 1
 	}

@@ -180,9 +180,11 @@ func (k *risk) openSeat(m *Matcher, id AccountID) ref {
 
 // gate is the part of CMD-006 that concerns the account.
 func (k *risk) gate(m *Matcher, id AccountID, seat *ref) Reason {
-	r := k.openSeat(m, id)
+	r := m.seats.find(id)
 	if r == 0 {
-		return TooManyAccounts
+		if r = k.openSeat(m, id); r == 0 {
+			return TooManyAccounts
+		}
 	}
 	*seat = r
 	if s := m.seats.at(r); s.watched {

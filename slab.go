@@ -29,6 +29,13 @@ func (s *slab[T]) alloc() ref {
 		s.unused = s.unused[:n-1]
 		return r
 	}
+	return s.extend()
+}
+
+// extend returns a reference that was never handed out.
+//
+//go:noinline
+func (s *slab[T]) extend() ref {
 	if s.next == 0 {
 		s.next = 1 // 0 stands for none
 	}

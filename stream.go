@@ -16,6 +16,9 @@ type stream struct {
 	window window
 }
 
+//go:noinline
+func (c *core) grow() { c.out = append(c.out, Event{})[:len(c.out)] }
+
 // brought returns what is held for a command itself.
 func (c *core) brought(cmd *Command) Amount {
 	if c.held && (cmd.Kind == KindNewOrder || cmd.Kind == KindAmend || cmd.Kind == KindReplace) && cmd.Held > 0 {
@@ -28,11 +31,10 @@ func (c *core) brought(cmd *Command) Amount {
 // until the next one is appended.
 func (s *stream) event(c *core, kind EventKind) *Event {
 	n := len(c.out)
-	if n < cap(c.out) {
-		c.out = c.out[:n+1]
-	} else {
-		c.out = append(c.out, Event{})
+	if n == cap(c.out) {
+		c.grow()
 	}
+	c.out = c.out[:n+1]
 	ev := &c.out[n]
 	*ev = Event{}
 	s.seq++
