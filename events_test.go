@@ -360,6 +360,11 @@ func TestNamesOfEnums(t *testing.T) {
 	names(t, exchange.Limit, exchange.TakeProfitLimit)
 	names(t, exchange.GTC, exchange.FOK)
 	names(t, exchange.SelfTradePrevention(0), exchange.Decrement)
+	names(t, exchange.PostOnly(0), exchange.PostOnlySlide)
+	names(t, exchange.LimitOpenOrders, exchange.LimitCollarDown)
+	names(t, exchange.AccountActive, exchange.AccountSuspended)
+	names(t, exchange.InstrumentTrading, exchange.InstrumentHalted)
+	names(t, exchange.FundsNone, exchange.FundsHeld)
 	assert.Equal(t, "none", exchange.SelfTradePrevention(0).String())
 }
 
