@@ -281,19 +281,12 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 func (m *Matcher) trade(r ref, n *node, mr ref, mk *node, lv *level, q Qty, price Price) {
 	b := &m.book
 	px := lv.price
-	n.leaves -= q
-	mk.leaves -= q
-	lv.total -= q
-	if mk.flags&flagHidden == 0 {
-		lv.visible -= q
-	}
-	b.open[mk.side] -= q
+	b.takeBoth(n, mk, lv, q)
 	ev := m.event(m.core, EventTrade)
 	t, mt := b.tail(r, n), b.tail(mr, mk)
 	ev.Side, ev.ID, ev.Account, ev.OrderID = n.side, t.cmd, n.account, n.id
 	ev.MakerID, ev.MakerAccount, ev.MakerOrderID, ev.MakerLeavesQty = mt.cmd, mk.account, mk.id, mk.leaves
 	if n.flags&flagUnsized == 0 {
-		b.open[n.side] -= q
 		ev.LeavesQty = n.leaves
 	}
 	ev.TradeID, ev.Price, ev.Qty = m.nextTrade, px, q
@@ -390,18 +383,9 @@ func (m *Matcher) prevent(r ref, n *node, mr ref, mk *node, lv *level, q Qty, pr
 
 func (m *Matcher) decrement(ev *Event, r ref, n *node, mr ref, mk *node, lv *level, q Qty, price Price) {
 	b := &m.book
-	n.leaves -= q
+	b.takeBoth(n, mk, lv, q)
 	n.qty -= q
-	mk.leaves -= q
 	mk.qty -= q
-	lv.total -= q
-	if mk.flags&flagHidden == 0 {
-		lv.visible -= q
-	}
-	b.open[mk.side] -= q
-	if n.flags&flagUnsized == 0 {
-		b.open[n.side] -= q
-	}
 	if mk.leaves == 0 && mk.flags&flagIceberg != 0 {
 		b.extras.at(mk.extra).shown -= q
 	}

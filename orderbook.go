@@ -200,6 +200,20 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 	n.level = 0
 }
 
+// takeBoth takes q lots off an aggressor and a maker of the level.
+func (b *Book) takeBoth(n, mk *node, lv *level, q Qty) {
+	n.leaves -= q
+	mk.leaves -= q
+	lv.total -= q
+	if mk.flags&flagHidden == 0 {
+		lv.visible -= q
+	}
+	b.open[mk.side] -= q
+	if n.flags&flagUnsized == 0 {
+		b.open[n.side] -= q
+	}
+}
+
 // toBack moves an order, which is in a queue, behind the others of its price.
 func (b *Book) toBack(r ref, n *node) {
 	lv := b.levels.at(n.level)
