@@ -98,7 +98,7 @@ func (m *Matcher) resize(r ref, n *node, by Qty) {
 	n.leaves += by
 	m.book.open[n.side] += by
 	if m.risk != nil {
-		m.seats.at(m.book.tail(r, n).seat).open[n.side] += by
+		m.seats.at(n.seat).open[n.side] += by
 	}
 }
 
@@ -123,15 +123,15 @@ func (k *risk) recover(m *Matcher, cmd *Command, ev *Event, r ref, n *node, pric
 		return
 	}
 	brought := m.brought(cmd)
-	n.held += brought
 	t := m.book.tail(r, n)
+	t.held += brought
 	excess := m.excess(n, t, price)
 	if k.mode == FundsLedger {
 		k.give(m, n, t, excess) // below zero: it takes
 		ev.Release = max(excess, 0)
 		return
 	}
-	n.held -= excess
+	t.held -= excess
 	ev.MakerRelease = min(excess, brought)
 	ev.Release = excess - ev.MakerRelease
 	ev.Amount = brought - ev.MakerRelease
@@ -272,9 +272,9 @@ func (k *risk) checkAmended(m *Matcher, cmd *Command, r ref, n *node, c *change)
 		terms.Funds = m.book.extras.at(n.extra).funds
 	}
 	need, ok := m.book.inst.Need(&terms)
-	have := n.held + m.brought(cmd)
+	have := t.held + m.brought(cmd)
 	if k.mode == FundsLedger {
-		have += k.paying(m, t.seat, n.side).Available
+		have += k.paying(m, n.seat, n.side).Available
 	}
 	if !ok || need > have || have < 0 {
 		return InsufficientFunds
@@ -321,7 +321,7 @@ func (m *Matcher) replace(cmd *Command) Reason {
 		return UnknownOrder
 	}
 	m.successor(cmd, n)
-	if reason := m.check(&m.next, &p, n); reason != 0 {
+	if reason := m.check(&m.next, &p, n, m.book.tail(r, n).held); reason != 0 {
 		return reason
 	}
 	price := m.priceOf(n)
@@ -337,7 +337,7 @@ func (m *Matcher) replace(cmd *Command) Reason {
 func (m *Matcher) successor(cmd *Command, n *node) {
 	next := order(cmd.Instrument, cmd.Account, n.side, Limit, n.tif())
 	next.Kind, next.Time, next.ID, next.OrderID, next.OrigID = cmd.Kind, cmd.Time, cmd.ID, cmd.OrderID, cmd.OrigID
-	next.SelfTrade, next.PostOnly, next.Hidden, next.Group = n.selfTrade(), n.postOnly(), n.flags&flagHidden != 0, m.book.group(n)
+	next.SelfTrade, next.PostOnly, next.Hidden, next.Group = n.selfTrade(), n.postOnly(), n.flags&flagHidden != 0, n.group
 	next.Price, next.Qty, next.StopPrice, next.Held = cmd.Price, cmd.Qty, cmd.StopPrice, cmd.Held
 	if next.Price == 0 {
 		next.Price = m.priceOf(n)

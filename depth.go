@@ -133,11 +133,11 @@ func (b *Book) QueuePosition(id OrderID) (orders int, ahead Qty, ok bool) {
 func (b *Book) fill(o *Order, r ref, n *node) {
 	t := b.tail(r, n)
 	*o = Order{
-		ID: n.id, CommandID: t.cmd, Account: n.account, Instrument: b.inst.ID(), Group: b.group(n),
+		ID: n.id, CommandID: t.cmd, Account: n.account, Instrument: b.inst.ID(), Group: n.group,
 		Side: n.side, Type: n.typ(), TimeInForce: n.tif(), SelfTrade: n.selfTrade(), PostOnly: n.postOnly(),
 		Hidden: n.flags&flagHidden != 0, Pending: n.flags&flagPending != 0,
 		Price: b.levels.at(n.level).price, OrderQty: n.qty, CumQty: n.qty - n.leaves, LeavesQty: n.leaves,
-		Held: n.held, MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem,
+		Held: t.held, MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem,
 	}
 	if !o.Hidden && !o.Pending {
 		o.ShownQty = b.shown(n)

@@ -21,7 +21,7 @@ func (m *Matcher) newOrder(cmd *Command) Reason {
 			return reason
 		}
 	}
-	if reason := m.check(cmd, &p, nil); reason != 0 {
+	if reason := m.check(cmd, &p, nil, 0); reason != 0 {
 		return reason
 	}
 	m.accept(cmd, &p)
@@ -49,8 +49,8 @@ func (m *Matcher) gate(cmd *Command, seat *ref) Reason {
 }
 
 // check runs the checks of docs/rules/orders.md in their order. old is the
-// order that is replaced, nil for a new one.
-func (m *Matcher) check(cmd *Command, p *plan, old *node) Reason {
+// order that is replaced, held what is held for it; nil and 0 for a new one.
+func (m *Matcher) check(cmd *Command, p *plan, old *node, held Amount) Reason {
 	in := m.book.inst
 	maxQty, maxNotional := m.maxima(p.seat)
 	n, ok := in.notional(cmd.Price, cmd.Qty)
@@ -76,7 +76,7 @@ func (m *Matcher) check(cmd *Command, p *plan, old *node) Reason {
 		}
 	}
 	if m.risk != nil {
-		return m.risk.checkNew(m, cmd, p, old)
+		return m.risk.checkNew(m, cmd, p, old, held)
 	}
 	if p.qty == 0 {
 		p.qty = m.book.inst.maxQty
@@ -245,11 +245,14 @@ func (m *Matcher) maxima(seat ref) (Qty, Amount) {
 		return in.maxQty, in.maxNotional
 	}
 	s := m.seats.at(seat)
+	if !s.sized {
+		return in.maxQty, in.maxNotional
+	}
 	return min(in.maxQty, s.maxQty), min(in.maxNotional, s.maxNotional)
 }
 
-func (m *Matcher) aboveMaxNotional(r ref, node *node, price Price, qty Qty) bool {
-	_, most := m.maxima(m.book.tail(r, node).seat)
+func (m *Matcher) aboveMaxNotional(node *node, price Price, qty Qty) bool {
+	_, most := m.maxima(node.seat)
 	n, ok := m.book.inst.notional(price, qty)
 	return !ok || n > most
 }
@@ -368,25 +371,25 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	// Field by field, here and in events: a literal is built elsewhere and
 	// copied.
 	n.level, n.extra, n.id, n.account, n.leaves, n.qty = 0, 0, m.nextOrder, cmd.Account, qty, qty
-	n.held, n.feeRem, n.side, n.kind = p.need, 0, cmd.Side, kindOf(cmd.Type, cmd.TimeInForce)
-	if m.risk != nil || cmd.ID != (CommandID{}) {
+	n.seat, n.group, n.feeRem, n.side, n.kind = p.seat, cmd.Group, 0, cmd.Side, kindOf(cmd.Type, cmd.TimeInForce)
+	if keeps := m.keepsFunds(); keeps || cmd.ID != (CommandID{}) {
 		flags |= flagTail
 		n.flags = flags
 		t := b.tail(r, n)
-		t.cmd, t.seat, t.makerFee, t.takerFee = cmd.ID, p.seat, 0, 0
-		if m.keepsFunds() {
+		t.cmd, t.held, t.makerFee, t.takerFee = cmd.ID, p.need, 0, 0
+		if keeps {
 			t.makerFee, t.takerFee = m.makerFee, m.takerFee
 		}
 	}
 	n.flags = flags
 	m.nextOrder++
 	b.live++
-	if cmd.DisplayQty != 0 || cmd.MinQty != 0 || cmd.Funds != 0 || cmd.TimeInForce == GTD || cmd.Group != 0 || cmd.Type.triggered() {
+	if cmd.DisplayQty != 0 || cmd.MinQty != 0 || cmd.Funds != 0 || cmd.TimeInForce == GTD || cmd.Type.triggered() {
 		n.extra = b.extras.alloc()
 		x := b.extras.at(n.extra)
 		*x = extra{}
 		x.display, x.stop, x.limit, x.funds = cmd.DisplayQty, cmd.StopPrice, p.price, cmd.Funds
-		x.minQty, x.expire, x.group = cmd.MinQty, cmd.Expire, cmd.Group
+		x.minQty, x.expire = cmd.MinQty, cmd.Expire
 		if cmd.DisplayQty != 0 {
 			n.flags |= flagIceberg
 		}

@@ -149,10 +149,11 @@ func (k *risk) tightest(inst InstrumentID, acct AccountID, kind LimitKind) int64
 }
 
 func (k *risk) resolveSeat(m *Matcher, s *seat) {
-	s.maxOrders = k.tightest(m.id, s.account, LimitOpenOrders)
+	s.maxOrders = int32(min(math.MaxInt32, k.tightest(m.id, s.account, LimitOpenOrders)))
 	s.maxPosition = min(maxPosition, Qty(k.tightest(m.id, s.account, LimitPosition)))
 	s.maxQty = Qty(k.tightest(m.id, s.account, LimitOrderQty))
 	s.maxNotional = Amount(k.tightest(m.id, s.account, LimitOrderNotional))
+	s.sized = s.maxQty != noLimit || s.maxNotional != noLimit
 	a := k.accounts.at(s.acct)
 	s.watched = k.killed || a.killed || s.killed || a.state != AccountActive || a.limited()
 }

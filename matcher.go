@@ -165,7 +165,7 @@ func (m *Matcher) enter(r ref, price Price) {
 			return
 		}
 		limit, at = opp.bestX, b.levels.at(opp.best).price
-		if m.aboveMaxNotional(r, n, at, n.leaves) {
+		if m.aboveMaxNotional(n, at, n.leaves) {
 			m.end(r, n, EventCanceled, NotionalAboveMax, price)
 			return
 		}
@@ -349,8 +349,7 @@ func (m *Matcher) sameOwner(n, mk *node) bool {
 	if n.account == mk.account {
 		return true
 	}
-	group := m.book.group(n)
-	return group != 0 && group == m.book.group(mk)
+	return n.group != 0 && n.group == mk.group
 }
 
 // prevent keeps the aggressor from trading with mr (STP-002 to STP-004) and
@@ -420,7 +419,7 @@ func (m *Matcher) end(r ref, n *node, kind EventKind, reason Reason, price Price
 // drop forgets a filled order.
 func (m *Matcher) drop(r ref, n *node) {
 	if m.risk != nil {
-		m.risk.filled(m, r, n)
+		m.risk.filled(m, n)
 	}
 	m.book.release(r, n)
 }

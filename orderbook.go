@@ -40,7 +40,8 @@ type node struct {
 	account    AccountID
 	leaves     Qty
 	qty        Qty    // OrderQty: executed is qty - leaves
-	held       Amount // what is held for it now
+	seat       ref    // in an Engine
+	group      uint32 // self-trade prevention, 0: none
 	feeRem     int32  // FEE-001: what the booked fee exceeds the exact one by, in millionths of an atom
 	side       Side
 	kind       uint8 // OrderType and TimeInForce, four bits each
@@ -50,9 +51,9 @@ type node struct {
 // tail is the rest of an order.
 type tail struct {
 	cmd      CommandID
+	held     Amount // what is held for it now
 	makerFee FeeRate
 	takerFee FeeRate
-	seat     ref
 }
 
 // extra is what only special orders have.
@@ -64,8 +65,7 @@ type extra struct {
 	funds   Amount // what is left of a budget
 	minQty  Qty    // until it has been looked at
 	expire  Time
-	heapPos int    // in expiry, from 1
-	group   uint32 // self-trade prevention
+	heapPos int // in expiry, from 1
 }
 
 type orderFlags uint16
@@ -101,8 +101,8 @@ func (b *Book) init(inst *Instrument, w *window) {
 
 func (b *Book) node(r ref) *node { return &b.chunks[r>>chunkBits].nodes[r&(chunkSize-1)] }
 
-// noTail is the tail of orders without flagTail, for reading: a Matcher alone
-// that is given no ids touches no second cache line.
+// noTail is the tail of orders without flagTail, for reading: without ids and
+// funds there is no second cache line to touch.
 var noTail tail
 
 func (b *Book) tail(r ref, n *node) *tail {
@@ -297,14 +297,6 @@ func (b *Book) outlived(h uint32, id *CommandID) ref {
 		}
 	}
 	return 0
-}
-
-// group returns an order's self-trade prevention group, 0: none.
-func (b *Book) group(n *node) uint32 {
-	if n.extra == 0 {
-		return 0
-	}
-	return b.extras.at(n.extra).group
 }
 
 // ladderOf returns the ladder an order in a queue stands in.

@@ -73,21 +73,24 @@ type assetTotal struct {
 	users Amount // what all accounts but 0 have
 }
 
-// seat is an account in an instrument: one line of memory to look at for
-// limits, position and both balances.
+// seat is an account in an instrument: what an order message looks at. The
+// first cache line is enough without funds and without limits of one order.
 type seat struct {
 	account     AccountID
-	acct        ref
-	base, quote ref // balances, in FundsLedger
-	orders      int32
-	killed      bool
-	watched     bool // the gate must look closer
 	net         Qty
-	open        [Sell + 1]Qty
-	maxOrders   int64
+	open        [Sell + 1]Qty // by Side
 	maxPosition Qty
+	orders      int32
+	maxOrders   int32
+	watched     bool // the gate must look closer
+	sized       bool // maxQty or maxNotional is set
+	killed      bool
+	acct        ref
+
+	base, quote ref // balances, in FundsLedger
 	maxQty      Qty
 	maxNotional Amount
+	_           [32]byte // two lines
 }
 
 type seats struct {
@@ -243,17 +246,15 @@ func (k *risk) gateCancel(id AccountID) Reason {
 
 // checkNew is RISK-002 to RISK-005 for a new order; old is the order it
 // replaces, nil for none.
-func (k *risk) checkNew(m *Matcher, cmd *Command, p *plan, old *node) Reason {
+func (k *risk) checkNew(m *Matcher, cmd *Command, p *plan, old *node, held Amount) Reason {
 	s := m.seats.at(p.seat)
 	mayRest := cmd.Type.triggered() || cmd.Type != Market && !cmd.TimeInForce.immediate()
-	if old == nil && mayRest && int64(s.orders) >= s.maxOrders {
+	if old == nil && mayRest && s.orders >= s.maxOrders {
 		return MaxOpenOrders
 	}
 	room := s.room(cmd.Side)
-	held := Amount(0)
 	if old != nil {
 		room += old.leaves
-		held = old.held
 	}
 	if p.qty = cmd.Qty; p.qty == 0 {
 		p.qty = min(room, s.maxQty, m.book.inst.maxQty)
@@ -343,7 +344,7 @@ func (k *risk) accepted(m *Matcher, n *node, qty Qty, p *plan) {
 // trade books a trade (FUNDS-004, FEE-001) and writes the amounts into its
 // event. price is the aggressor's limit or worst price.
 func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail, price Price) {
-	s, ms := m.seats.at(t.seat), m.seats.at(mt.seat)
+	s, ms := m.seats.at(n.seat), m.seats.at(mk.seat)
 	signed := ev.Qty
 	if n.side == Sell {
 		signed = -signed
@@ -366,23 +367,23 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 	ev.MakerFee, mk.feeRem = feeStep(mt.makerFee, ev.Amount, mk.feeRem)
 	if n.side == Buy {
 		paid := ev.Amount + ev.Fee
-		n.held -= paid
+		t.held -= paid
 		if n.flags&flagBudget != 0 {
 			m.book.extras.at(n.extra).funds -= paid
 		}
 		ev.Release = m.excess(n, t, price)
-		n.held -= ev.Release
-		mk.held -= base
+		t.held -= ev.Release
+		mt.held -= base
 		if k.mode == FundsLedger {
 			k.settle(s, ms, ev, base, paid, ev.Release, ev.MakerFee)
 		}
 		return
 	}
 	paid := ev.Amount + ev.MakerFee
-	mk.held -= paid
+	mt.held -= paid
 	ev.MakerRelease = m.excess(mk, mt, ev.Price)
-	mk.held -= ev.MakerRelease
-	n.held -= base
+	mt.held -= ev.MakerRelease
+	t.held -= base
 	if k.mode == FundsLedger {
 		k.settle(ms, s, ev, base, paid, ev.MakerRelease, ev.Fee)
 	}
@@ -415,7 +416,7 @@ func (m *Matcher) need(n *node, t *tail, price Price) Amount {
 }
 
 // excess returns what is held beyond the need.
-func (m *Matcher) excess(n *node, t *tail, price Price) Amount { return n.held - m.need(n, t, price) }
+func (m *Matcher) excess(n *node, t *tail, price Price) Amount { return t.held - m.need(n, t, price) }
 
 // cover releases what is held beyond the need at a price and returns it.
 func (k *risk) cover(m *Matcher, r ref, n *node, price Price) Amount {
@@ -428,9 +429,9 @@ func (k *risk) cover(m *Matcher, r ref, n *node, price Price) Amount {
 
 // give takes an amount out of an order's hold.
 func (k *risk) give(m *Matcher, n *node, t *tail, amount Amount) Amount {
-	n.held -= amount
+	t.held -= amount
 	if k.mode == FundsLedger {
-		b := k.paying(m, t.seat, n.side)
+		b := k.paying(m, n.seat, n.side)
 		b.Held -= amount
 		b.Available += amount
 	}
@@ -441,21 +442,24 @@ func (k *risk) give(m *Matcher, n *node, t *tail, amount Amount) Amount {
 // that releases. n counts it already.
 func (k *risk) lessen(m *Matcher, r ref, n *node, q Qty, price Price) Amount {
 	if n.flags&flagUnsized == 0 {
-		m.seats.at(m.book.tail(r, n).seat).open[n.side] -= q
+		m.seats.at(n.seat).open[n.side] -= q
 	}
 	return k.cover(m, r, n, price)
 }
 
 // end books that an order ended and returns what that releases.
 func (k *risk) end(m *Matcher, r ref, n *node) Amount {
-	t := m.book.tail(r, n)
-	s := m.seats.at(t.seat)
+	s := m.seats.at(n.seat)
 	s.orders--
 	if n.flags&flagUnsized == 0 {
 		s.open[n.side] -= n.leaves
 	}
-	return k.give(m, n, t, n.held)
+	if k.mode == FundsNone {
+		return 0
+	}
+	t := m.book.tail(r, n)
+	return k.give(m, n, t, t.held)
 }
 
 // filled books that an order was filled.
-func (k *risk) filled(m *Matcher, r ref, n *node) { m.seats.at(m.book.tail(r, n).seat).orders-- }
+func (k *risk) filled(m *Matcher, n *node) { m.seats.at(n.seat).orders-- }

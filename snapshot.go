@@ -323,11 +323,11 @@ func (k *risk) audit() error {
 		}
 		for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
 			m.book.each(l, func(r ref, n *node) {
-				s := m.seats.at(m.book.tail(r, n).seat)
+				s := m.seats.at(n.seat)
 				if n.side == Buy {
-					add(&held[s.quote], n.held)
+					add(&held[s.quote], m.book.tail(r, n).held)
 				} else {
-					add(&held[s.base], n.held)
+					add(&held[s.base], m.book.tail(r, n).held)
 				}
 			})
 		}

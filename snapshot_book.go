@@ -74,7 +74,7 @@ func (b *Book) each(l *ladder, yield func(r ref, n *node)) {
 const maxOrderID = 1 << 46
 
 // orderBytes is the least a resting order takes.
-const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 1
+const orderBytes = 2 + 1 + 1 + 8 + 8 + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 16 + 4 + 4 + 1
 
 func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	t := b.tail(r, n)
@@ -83,11 +83,12 @@ func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	w.u8(uint8(n.side))
 	w.u64(uint64(n.id))
 	w.u64(uint64(n.account))
-	w.u32(uint32(t.seat))
+	w.u32(uint32(n.seat))
+	w.u32(n.group)
 	w.i64(int64(b.levels.at(n.level).price))
 	w.i64(int64(n.leaves))
 	w.i64(int64(n.qty))
-	w.i64(int64(n.held))
+	w.i64(int64(t.held))
 	w.u32(uint32(n.feeRem))
 	w.id(&t.cmd)
 	w.u32(uint32(t.makerFee))
@@ -100,7 +101,6 @@ func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	for _, v := range [...]int64{int64(x.display), int64(x.shown), int64(x.stop), int64(x.limit), int64(x.funds), int64(x.minQty), int64(x.expire)} {
 		w.i64(v)
 	}
-	w.u32(x.group)
 }
 
 func (m *Matcher) decode(r *decoder) error {
@@ -188,17 +188,17 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	if n.flags&flagTail != 0 {
 		t = b.tail(slot, n)
 	}
-	t.seat = ref(r.u32())
+	n.seat, n.group = ref(r.u32()), r.u32()
 	price := Price(r.within(1, int64(MaxPrice), "a price is out of range"))
 	n.leaves = Qty(r.within(1, int64(MaxQty), "a quantity is out of range"))
 	n.qty = Qty(r.within(int64(n.leaves), int64(MaxQty), "a quantity is out of range"))
-	n.held = Amount(r.within(0, 2*int64(MaxAmount), "a hold is out of range"))
+	t.held = Amount(r.within(0, 2*int64(MaxAmount), "a hold is out of range"))
 	n.feeRem = int32(r.u32())
 	t.cmd, t.makerFee, t.takerFee = r.id(), r.rate(), r.rate()
 	var x extra
 	if special := r.bool(); special {
 		x = extra{display: Qty(r.i64()), shown: Qty(r.i64()), stop: Price(r.i64()), limit: Price(r.i64()), funds: Amount(r.i64()),
-			minQty: Qty(r.i64()), expire: Time(r.i64()), group: r.u32()}
+			minQty: Qty(r.i64()), expire: Time(r.i64())}
 		m.auditExtra(r, n, &x)
 		n.extra = b.extras.alloc()
 		*b.extras.at(n.extra) = x
@@ -216,7 +216,7 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	b.open[n.side] += n.leaves
 	r.check(b.open[n.side] >= 0 && b.live <= m.maxOrders, "more open than a book may have")
 	if m.risk != nil {
-		s := m.seats.at(t.seat)
+		s := m.seats.at(n.seat)
 		s.orders++
 		s.open[n.side] += n.leaves
 		r.check(s.open[n.side] >= 0 && s.open[n.side] <= 2*maxPosition, "more open than an account may have")
@@ -232,7 +232,7 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	r.check(n.flags < 1<<(flagPostOnlyShift+2) && n.flags&flagListed != 0 && n.flags&flagUnsized == 0, "an order has unknown flags")
 	r.check(n.id >= 1 && n.id < m.nextOrder && b.ids.get(n.id) == 0, "an order id is out of range or comes twice")
 	r.check(t.cmd == (CommandID{}) || b.named(&t.cmd) == 0, "an order's command comes twice")
-	r.check(n.flags&flagTail != 0 || *t == tail{} && m.risk == nil, "an order lacks its owner")
+	r.check(n.flags&flagTail != 0 || *t == tail{} && !m.keepsFunds(), "an order lacks its hold")
 	r.check(n.feeRem >= 0 && n.feeRem < FeeRateUnit, "a fee remainder is out of range")
 	if r.bad != "" {
 		return
@@ -258,10 +258,10 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	}
 	r.check(ok && n.leaves <= Qty(MaxAmount/b.inst.lotBase), "an order is too large")
 	if m.risk == nil {
-		r.check(t.seat == 0 && n.held == 0, "a matcher alone has accounts")
+		r.check(n.seat == 0 && t.held == 0, "a matcher alone has accounts")
 		return
 	}
-	r.check(t.seat >= 1 && t.seat <= m.seats.made() && m.seats.at(max(1, min(t.seat, m.seats.made()))).account == n.account, "an order is of an unknown account")
+	r.check(n.seat >= 1 && n.seat <= m.seats.made() && m.seats.at(max(1, min(n.seat, m.seats.made()))).account == n.account, "an order is of an unknown account")
 	want := Amount(0)
 	if m.keepsFunds() {
 		worst := price
@@ -274,7 +274,7 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 		}
 		want, _ = b.inst.Need(&terms)
 	}
-	r.check(n.held == want, "a hold is not what its order needs")
+	r.check(t.held == want, "a hold is not what its order needs")
 }
 
 // auditExtra checks the special fields of an order.

@@ -47,7 +47,7 @@ func (m *Matcher) trigger(r ref) {
 	price, reason := x.limit, Reason(0)
 	if mode := n.postOnly(); mode != 0 {
 		price, reason = m.postOnlyPrice(n.side, mode, price)
-		if reason != 0 || price != x.limit && m.aboveMaxNotional(r, n, price, n.qty) {
+		if reason != 0 || price != x.limit && m.aboveMaxNotional(n, price, n.qty) {
 			price, reason = x.limit, PostOnlyOnTrigger
 		}
 	}
