@@ -210,20 +210,23 @@ func restoreForged(t *testing.T, mode byte, data []byte) bool {
 // checksum right is refused, or gives an engine that works.
 func TestRestoreForged(t *testing.T) {
 	for mode, m := range modelModes {
+		if m.mode == exchange.FundsNone && !m.alone {
+			continue // those of FundsLedger hold all that those without funds do
+		}
 		t.Run(m.name, func(t *testing.T) {
 			sound := smallMatcher(t).AppendSnapshot(nil)
 			if !m.alone {
 				sound = smallEngine(t, m.mode).AppendSnapshot(nil)
 			}
 			taken := 0
-			for i := sealHeader; i < len(sound)-sealTrailer; i++ {
+			for i := sealHeader + mode%2; i < len(sound)-sealTrailer; i += 2 {
 				data := slices.Clone(sound)
 				data[i] ^= 1 << (i % 8)
 				if restoreForged(t, byte(mode), resealed(data)) {
 					taken++
 				}
 			}
-			t.Logf("%d of %d taken", taken, len(sound)-sealHeader-sealTrailer)
+			t.Logf("%d of %d bytes taken", taken, len(sound)/2)
 		})
 	}
 }

@@ -57,7 +57,7 @@ func TestGeneratorReachesAll(t *testing.T) {
 	events, reasons := map[exchange.EventKind]int{}, map[exchange.Reason]int{}
 	commands := map[string]int{}
 	for _, mode := range modelModes {
-		for seed := range uint64(300) {
+		for seed := range uint64(120) {
 			r := newRestorable(t, mode.mode, mode.alone)
 			var got []exchange.Event
 			for _, cmd := range stream(t, rand.New(rand.NewPCG(seed, 1)).IntN, mode.mode, mode.alone, 400) {
