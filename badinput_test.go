@@ -221,7 +221,7 @@ func TestBadConfig(t *testing.T) {
 		{"DedupCount -1", func(c *exchange.Config) { c.DedupCount = -1 }, "DedupCount -1"},
 		{"DedupCount 1", func(c *exchange.Config) { c.DedupCount = 1 }, ""},
 		{"DedupCount MaxDedupCount", func(c *exchange.Config) { c.DedupCount = exchange.MaxDedupCount }, ""},
-		{"DedupCount MaxDedupCount+1", func(c *exchange.Config) { c.DedupCount = exchange.MaxDedupCount + 1 }, "DedupCount 1073741825"},
+		{"DedupCount MaxDedupCount+1", func(c *exchange.Config) { c.DedupCount = exchange.MaxDedupCount + 1 }, "DedupCount 4194305"},
 		{"MaxOrders -1", func(c *exchange.Config) { c.MaxOrders = -1 }, "MaxOrders -1"},
 		{"MaxOrders MaxOrdersMax", func(c *exchange.Config) { c.MaxOrders = exchange.MaxOrdersMax }, ""},
 		{"MaxOrders MaxOrdersMax+1", func(c *exchange.Config) { c.MaxOrders = exchange.MaxOrdersMax + 1 }, "MaxOrders 2147483649"},

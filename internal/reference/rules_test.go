@@ -84,7 +84,7 @@ func TestRulesOfMatching(t *testing.T) {
 			[]string{"amended 1: 5 of 5@99, lost", "trade 1 x 2: 2@99"}},
 		{"AMEND-002 to what is executed", []exchange.Command{limit(1, sell, 100, 5), limit(2, buy, 100, 2)}, exchange.Amend(1, 1, 1, 0, 2),
 			[]string{"canceled 1: 3 of 5, amended to nothing"}},
-		{"REDUCE-001", []exchange.Command{limit(1, sell, 100, 5)}, exchange.Reduce(1, 1, 1, 5), []string{"canceled 1: 5 of 5, reduced to nothing"}},
+		{"REDUCE-001", []exchange.Command{limit(1, sell, 100, 5)}, exchange.Reduce(1, 1, 1, 5), []string{"canceled 1: 5 of 5, reduced"}},
 		{"CANCEL-001 another's order", []exchange.Command{limit(1, sell, 100, 5)}, exchange.Cancel(1, 2, 1), []string{"rejected: unknown order"}},
 		{"REPLACE-003", []exchange.Command{limit(1, sell, 100, 5, display(3))}, exchange.Replace(1, 1, 1, 101, 2),
 			[]string{"canceled 1: 5 of 5, replaced", "accepted 2: sell 2@101"}},
