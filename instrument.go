@@ -90,9 +90,11 @@ func (e *FieldError) Error() string {
 func (e *FieldError) Unwrap() error { return e.Reason }
 
 func fieldError(field string, value any, reason Reason, rule string, args ...any) error {
-	text := fmt.Sprint(value)
+	var text string
 	if d, ok := value.(decimal.Decimal); ok {
 		text = decimalText(d)
+	} else {
+		text = fmt.Sprint(value)
 	}
 	if len(text) > MaxDecimalLen {
 		text = text[:MaxDecimalLen] + "..."
@@ -310,7 +312,7 @@ func (in *Instrument) setGrid() error {
 func (in *Instrument) setLimits() error {
 	s := &in.spec
 	read := func(name string, d, step decimal.Decimal, unset, most int64, off Reason) (int64, error) {
-		if d.IsZero() {
+		if plainDecimal(d) && d.IsZero() {
 			return unset, nil
 		}
 		n, how := steps(d, step)

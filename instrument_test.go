@@ -3,6 +3,7 @@ package exchange_test
 import (
 	"errors"
 	"math/big"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -179,6 +180,55 @@ func TestRefusedNumbers(t *testing.T) {
 			requireField(t, qerr, "Qty", off)
 		})
 	}
+}
+
+// NUM-001: a decimal whose digits would fill the memory is refused for the
+// price of a look at it.
+func TestHugeDecimals(t *testing.T) {
+	wide := new(big.Int).Lsh(big.NewInt(1), 1<<20)
+	huge := []decimal.Decimal{
+		decimal.New(1, 1<<30), decimal.New(1, -1<<30), decimal.New(-1, 1<<30), decimal.New(1, 1<<31-1), decimal.New(1, -1<<31),
+		decimal.New(5, 65), decimal.New(5, -65), decimal.NewFromBigInt(wide, 0), decimal.NewFromBigInt(wide, -1<<20), decimal.New(0, 1<<30),
+		decimal.New(0, -1<<30),
+	}
+	in := newInstrument(t, nil)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, d := range huge {
+		_, err := in.Price(d)
+		requireField(t, err, "Price", exchange.OutOfRange)
+		_, err = in.Qty(d)
+		requireField(t, err, "Qty", exchange.OutOfRange)
+		_, err = in.Quote().Amount(d)
+		requireField(t, err, "Amount", exchange.OutOfRange)
+		_, err = exchange.ParseFeeRate("TakerFee", d)
+		requireField(t, err, "TakerFee", exchange.OutOfRange)
+		for _, f := range decimalFields {
+			spec := plainSpec()
+			*f.at(&spec) = d
+			_, err := exchange.NewInstrument(spec)
+			requireField(t, err, f.name, exchange.OutOfRange)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
+}
+
+// decimalFields are the fields of a specification that are decimals.
+var decimalFields = []struct {
+	name string
+	at   func(s *exchange.InstrumentSpec) *decimal.Decimal
+}{
+	{"Tick", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.Tick }},
+	{"Lot", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.Lot }},
+	{"MinPrice", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MinPrice }},
+	{"MaxPrice", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MaxPrice }},
+	{"MinQty", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MinQty }},
+	{"MaxQty", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MaxQty }},
+	{"MinNotional", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MinNotional }},
+	{"MaxNotional", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MaxNotional }},
+	{"MakerFee", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.MakerFee }},
+	{"TakerFee", func(s *exchange.InstrumentSpec) *decimal.Decimal { return &s.TakerFee }},
 }
 
 // NUM-001, NUM-002, NUM-003: an instrument that cannot keep the bounds is

@@ -260,7 +260,11 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 		mk := b.node(mr)
 		q := min(n.leaves, b.shown(mk))
 		if n.flags&flagBudget != 0 {
-			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, b.tail(r, n).takerFee, n.feeRem))
+			rate := b.tail(r, n).takerFee
+			if n.selfTrade() == Decrement && m.sameOwner(n, mk) {
+				rate = max(rate, 0) // what is taken off earns no rebate
+			}
+			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, rate, n.feeRem))
 			if q == 0 {
 				return FundsExhausted
 			}

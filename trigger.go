@@ -106,10 +106,10 @@ type dryRun struct {
 }
 
 // bounded cuts a quantity at px to what is left and what the budget buys.
-func (d *dryRun) bounded(px Price, q Qty) Qty {
+func (d *dryRun) bounded(px Price, q Qty, rate FeeRate) Qty {
 	q = min(q, d.left)
 	if d.budget {
-		q = min(q, affordable(d.m.book.inst, px, d.funds, d.rate, d.rem))
+		q = min(q, affordable(d.m.book.inst, px, d.funds, rate, d.rem))
 	}
 	return q
 }
@@ -118,7 +118,7 @@ func (d *dryRun) bounded(px Price, q Qty) Qty {
 // further price is lower.
 func (d *dryRun) take(px Price, q Qty) {
 	want := min(q, d.left)
-	q = d.bounded(px, q)
+	q = d.bounded(px, q, d.rate)
 	d.stopped = q < want
 	d.left -= q
 	d.traded += q
@@ -161,7 +161,7 @@ func (d *dryRun) level(lv *level) {
 // budget, which loses no fee, may buy more.
 func (d *dryRun) decrement(px Price, q Qty) {
 	for q > 0 && d.left > 0 && !d.stopped {
-		part := d.bounded(px, q)
+		part := d.bounded(px, q, max(d.rate, 0))
 		d.stopped = part == 0
 		d.left -= part
 		q -= part

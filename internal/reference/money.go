@@ -182,7 +182,7 @@ func (e *Engine) settle(b *book, taker, maker *order, p exchange.Price, q exchan
 
 // affordable is MATCH-011: the largest quantity up to most that the order's
 // funds buy at p.
-func (e *Engine) affordable(b *book, o *order, p exchange.Price, most exchange.Qty) exchange.Qty {
+func (e *Engine) affordable(b *book, o *order, rate exchange.FeeRate, p exchange.Price, most exchange.Qty) exchange.Qty {
 	if !o.budget {
 		return most
 	}
@@ -191,7 +191,7 @@ func (e *Engine) affordable(b *book, o *order, p exchange.Price, most exchange.Q
 	for low < high {
 		q := low + (high-low+1)/2
 		n := b.notional(p, q)
-		fee, _ := e.addsFee(o, o.TakerFee, n)
+		fee, _ := e.addsFee(o, rate, n)
 		if sum(n, fee).Cmp(funds) <= 0 {
 			low = q
 		} else {
@@ -216,7 +216,7 @@ func (e *Engine) fundsCheck(b *book, o *order, old exchange.Amount) exchange.Rea
 		return exchange.WorstPriceRequired
 	}
 	need := e.need(b, o)
-	if need.Cmp(bigInt(exchange.MaxAmount)) > 0 {
+	if o.Side == exchange.Buy && !o.budget && !o.noLiquidity && b.notional(o.Price, o.LeavesQty).Cmp(bigInt(exchange.MaxAmount)) > 0 {
 		return exchange.InsufficientFunds
 	}
 	have := bigInt(old)
