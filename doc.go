@@ -38,7 +38,9 @@
 //     is not in a journal is lost with the process. A journal of commands and
 //     a snapshot now and then ([Engine.AppendSnapshot], [Engine.Restore])
 //     bring it back; [Engine.Hash] compares.
-//  6. In FundsHeld, settle and release what the events say, each once.
+//  6. In FundsHeld, settle and release what the events say, each once. A hold
+//     is named by the ID of its command; a rejection of a late resend may
+//     name one that has ended, which is then released no more.
 //
 // A refusal is no error: Apply is total, and every command, however wrong,
 // gives at least one event. [Rejected] finds the [Reason].

@@ -352,7 +352,7 @@ func (e *Engine) move(cmd *Command) Reason {
 }
 
 // Book returns the order book of an instrument for reading, nil when the
-// engine has none.
+// engine has none. It stays good for the engine's life, also across Restore.
 func (e *Engine) Book(id InstrumentID) *Book {
 	if m := e.market(id); m != nil {
 		return &m.book

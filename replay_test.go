@@ -318,3 +318,24 @@ func TestHash(t *testing.T) {
 	assert.Equal(t, one.Hash(), other.Hash())
 	assert.NotEqual(t, smallEngine(t, exchange.FundsNone).Hash(), smallEngine(t, exchange.FundsHeld).Hash())
 }
+
+// TestRestoreKeepsBooks shows that a Book taken before a restore reads the
+// restored state.
+func TestRestoreKeepsBooks(t *testing.T) {
+	e := newModelEngine(t, modelInstruments(t), exchange.FundsNone)
+	book := e.Book(1)
+	empty := e.AppendSnapshot(nil)
+	order := exchange.LimitOrder(1, 1, exchange.Buy, 100, 5)
+	e.Apply(nil, &order)
+	full := e.AppendSnapshot(nil)
+	require.NoError(t, e.Restore(empty))
+	require.Zero(t, book.Len())
+	require.NoError(t, e.Restore(full))
+	best, ok := book.Best(exchange.Buy)
+	require.True(t, ok)
+	require.Equal(t, exchange.Level{Price: 100, Qty: 5, Orders: 1}, best)
+	require.Same(t, book, e.Book(1))
+	e.Apply(nil, &order)
+	best, _ = book.Best(exchange.Buy)
+	require.Equal(t, exchange.Qty(10), best.Qty)
+}

@@ -113,10 +113,12 @@ func (e *Engine) Restore(data []byte) error {
 	if err := fresh.decode(r); err != nil {
 		return err
 	}
+	markets := e.markets // they stay where they are: a Book keeps its address
 	*e = *fresh
-	e.risk.engine = e
-	for _, m := range e.markets {
+	e.markets, e.risk.engine = markets, e
+	for id, m := range markets {
 		if m != nil {
+			m.adopt(fresh.markets[id])
 			m.core, m.risk = &e.core, &e.risk
 		}
 	}
@@ -385,12 +387,17 @@ func (m *Matcher) Restore(data []byte) error {
 	if err := r.finish(); err != nil {
 		return err
 	}
+	m.adopt(fresh)
+	return nil
+}
+
+// adopt takes over the state of another Matcher, which is no longer used.
+func (m *Matcher) adopt(fresh *Matcher) {
 	*m = *fresh
 	for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
 		l.book = &m.book
 	}
 	m.book.window = &m.stream.window
-	return nil
 }
 
 // encode leaves out ids that the next command would forget first: a duplicate
