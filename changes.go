@@ -124,14 +124,14 @@ func (k *risk) recover(m *Matcher, cmd *Command, ev *Event, r ref, n *node, pric
 	}
 	brought := m.brought(cmd)
 	t := m.book.tail(r, n)
-	t.held += brought
+	n.held += brought
 	excess := m.excess(n, t, price)
 	if k.mode == FundsLedger {
-		k.give(m, n, t, excess) // below zero: it takes
+		k.give(m, n, excess) // below zero: it takes
 		ev.Release = max(excess, 0)
 		return
 	}
-	t.held -= excess
+	n.held -= excess
 	ev.MakerRelease = min(excess, brought)
 	ev.Release = excess - ev.MakerRelease
 	ev.Amount = brought - ev.MakerRelease
@@ -272,7 +272,7 @@ func (k *risk) checkAmended(m *Matcher, cmd *Command, r ref, n *node, c *change)
 		terms.Funds = m.book.extras.at(n.extra).funds
 	}
 	need, ok := m.book.inst.Need(&terms)
-	have := t.held + m.brought(cmd)
+	have := n.held + m.brought(cmd)
 	if k.mode == FundsLedger {
 		have += k.paying(m, n.seat, n.side).Available
 	}
@@ -321,7 +321,7 @@ func (m *Matcher) replace(cmd *Command) Reason {
 		return UnknownOrder
 	}
 	m.successor(cmd, n)
-	if reason := m.check(&m.next, &p, n, m.book.tail(r, n).held); reason != 0 {
+	if reason := m.check(&m.next, &p, n, n.held); reason != 0 {
 		return reason
 	}
 	price := m.priceOf(n)

@@ -74,7 +74,7 @@ func (b *Book) walk(dst []Order, l *ladder, limit int) []Order {
 			if len(dst)-had == limit {
 				return dst
 			}
-			r = n.next
+			r = b.link(r).next
 		}
 	}
 	return dst
@@ -122,7 +122,7 @@ func (b *Book) QueuePosition(id OrderID) (orders int, ahead Qty, ok bool) {
 	if r == 0 || b.node(r).flags&flagPending != 0 {
 		return 0, 0, false
 	}
-	for p := b.node(r).prev; p != 0; p = b.node(p).prev {
+	for p := b.link(r).prev; p != 0; p = b.link(p).prev {
 		orders++
 		ahead += b.node(p).leaves
 	}
@@ -137,7 +137,7 @@ func (b *Book) fill(o *Order, r ref, n *node) {
 		Side: n.side, Type: n.typ(), TimeInForce: n.tif(), SelfTrade: n.selfTrade(), PostOnly: n.postOnly(),
 		Hidden: n.flags&flagHidden != 0, Pending: n.flags&flagPending != 0,
 		Price: b.levels.at(n.level).price, OrderQty: n.qty, CumQty: n.qty - n.leaves, LeavesQty: n.leaves,
-		Held: t.held, MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem,
+		Held: n.held, MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem,
 	}
 	if !o.Hidden && !o.Pending {
 		o.ShownQty = b.shown(n)

@@ -370,13 +370,17 @@ func (m *Matcher) accept(cmd *Command, p *plan) {
 	}
 	// Field by field, here and in events: a literal is built elsewhere and
 	// copied.
-	n.level, n.extra, n.id, n.account, n.leaves, n.qty = 0, 0, m.nextOrder, cmd.Account, qty, qty
+	n.held, n.level, n.extra, n.id, n.account, n.leaves, n.qty = p.need, 0, 0, m.nextOrder, cmd.Account, qty, qty
 	n.seat, n.group, n.feeRem, n.side, n.kind = p.seat, cmd.Group, 0, cmd.Side, kindOf(cmd.Type, cmd.TimeInForce)
-	if keeps := m.keepsFunds(); keeps || cmd.ID != (CommandID{}) {
+	named := cmd.ID != (CommandID{})
+	if named {
+		flags |= flagNamed
+	}
+	if keeps := m.keepsFunds(); keeps || named {
 		flags |= flagTail
 		n.flags = flags
 		t := b.tail(r, n)
-		t.cmd, t.held, t.makerFee, t.takerFee = cmd.ID, p.need, 0, 0
+		t.cmd, t.makerFee, t.takerFee = cmd.ID, 0, 0
 		if keeps {
 			t.makerFee, t.takerFee = m.makerFee, m.takerFee
 		}

@@ -246,7 +246,10 @@ func (m *Matcher) reprice(r ref, n *node, price, at Price) {
 
 // describe fills in whose order an event is about.
 func (m *Matcher) describe(ev *Event, r ref, n *node) {
-	ev.ID, ev.Account, ev.OrderID, ev.Side = m.book.tail(r, n).cmd, n.account, n.id, n.side
+	ev.Account, ev.OrderID, ev.Side = n.account, n.id, n.side
+	if n.flags&flagNamed != 0 {
+		ev.ID = m.book.tail(r, n).cmd
+	}
 }
 
 // sweep trades an aggressor against the opposite side, best price first, as

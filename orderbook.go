@@ -25,33 +25,37 @@ type Book struct {
 	reference Price         // 0: none
 }
 
-// orderChunk keeps what a match touches apart from what it does not.
+// orderChunk keeps apart what is touched at different times: the links by the
+// neighbours too, which are anywhere, so they lie close together.
 type orderChunk struct {
+	links [chunkSize]link
 	nodes [chunkSize]node
 	tails [chunkSize]tail
 }
 
+// link joins an order to its neighbours in the queue of its level.
+type link struct{ prev, next ref }
+
 // node is the part of an order that matching reads: one cache line.
 type node struct {
-	next, prev ref // in the queue of its level
-	level      ref // 0: in no queue
-	extra      ref // 0: an order without special features
-	id         OrderID
-	account    AccountID
-	leaves     Qty
-	qty        Qty    // OrderQty: executed is qty - leaves
-	seat       ref    // in an Engine
-	group      uint32 // self-trade prevention, 0: none
-	feeRem     int32  // FEE-001: what the booked fee exceeds the exact one by, in millionths of an atom
-	side       Side
-	kind       uint8 // OrderType and TimeInForce, four bits each
-	flags      orderFlags
+	held    Amount // what is held for it now
+	level   ref    // 0: in no queue
+	extra   ref    // 0: an order without special features
+	id      OrderID
+	account AccountID
+	leaves  Qty
+	qty     Qty    // OrderQty: executed is qty - leaves
+	seat    ref    // in an Engine
+	group   uint32 // self-trade prevention, 0: none
+	feeRem  int32  // FEE-001: what the booked fee exceeds the exact one by, in millionths of an atom
+	side    Side
+	kind    uint8 // OrderType and TimeInForce, four bits each
+	flags   orderFlags
 }
 
 // tail is the rest of an order.
 type tail struct {
 	cmd      CommandID
-	held     Amount // what is held for it now
 	makerFee FeeRate
 	takerFee FeeRate
 }
@@ -74,14 +78,15 @@ const (
 	flagSelfTrade orderFlags = 7 // three bits: SelfTradePrevention
 	flagHidden    orderFlags = 1 << 3
 	flagIceberg   orderFlags = 1 << 4
-	flagPending   orderFlags = 1 << 5 // waits for its trigger
-	flagListed    orderFlags = 1 << 6 // in ids and window
-	flagBudget    orderFlags = 1 << 7 // has funds
-	flagUnsized   orderFlags = 1 << 8 // a market order by funds alone: qty is a bound nobody asked for
-	flagTail      orderFlags = 1 << 9 // its tail is not all zero
+	flagPending   orderFlags = 1 << 5  // waits for its trigger
+	flagListed    orderFlags = 1 << 6  // in ids and window
+	flagBudget    orderFlags = 1 << 7  // has funds
+	flagUnsized   orderFlags = 1 << 8  // a market order by funds alone: qty is a bound nobody asked for
+	flagTail      orderFlags = 1 << 9  // its tail is not all zero
+	flagNamed     orderFlags = 1 << 10 // so is the CommandID in it
 	flagPostOnly  orderFlags = 3 << flagPostOnlyShift
 
-	flagPostOnlyShift = 10
+	flagPostOnlyShift = 11
 )
 
 func (n *node) typ() OrderType                 { return OrderType(n.kind & 15) }
@@ -99,6 +104,7 @@ func (b *Book) init(inst *Instrument, w *window) {
 	b.fall.init(b, -1)
 }
 
+func (b *Book) link(r ref) *link { return &b.chunks[r>>chunkBits].links[r&(chunkSize-1)] }
 func (b *Book) node(r ref) *node { return &b.chunks[r>>chunkBits].nodes[r&(chunkSize-1)] }
 
 // noTail is the tail of orders without flagTail, for reading: without ids and
@@ -159,8 +165,9 @@ func (b *Book) shown(n *node) Qty {
 func (b *Book) append(l *ladder, r ref, n *node, p Price) {
 	lr, lv := l.level(p)
 	tail, head := lv.tail, lv.head
-	n.level, n.prev, n.next = lr, tail, 0
-	b.node(tail).next = r // slot 0 takes it when there is none
+	n.level = lr
+	*b.link(r) = link{prev: tail}
+	b.link(tail).next = r // slot 0 takes it when there is none
 	if tail == 0 {
 		head = r
 	}
@@ -184,9 +191,10 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 	}
 	// Where in the queue an order stands is anybody's guess, the processor's
 	// too: no branches. Slot 0 takes what has no neighbour to go to.
-	prev, next, head, tail := n.prev, n.next, lv.head, lv.tail
-	b.node(prev).next = next
-	b.node(next).prev = prev
+	own := b.link(r)
+	prev, next, head, tail := own.prev, own.next, lv.head, lv.tail
+	b.link(prev).next = next
+	b.link(next).prev = prev
 	if prev == 0 {
 		head = next
 	}
@@ -220,14 +228,15 @@ func (b *Book) toBack(r ref, n *node) {
 	if lv.tail == r {
 		return
 	}
-	b.node(n.next).prev = n.prev
-	if n.prev != 0 {
-		b.node(n.prev).next = n.next
+	own := b.link(r)
+	b.link(own.next).prev = own.prev
+	if own.prev != 0 {
+		b.link(own.prev).next = own.next
 	} else {
-		lv.head = n.next
+		lv.head = own.next
 	}
-	n.prev, n.next = lv.tail, 0
-	b.node(lv.tail).next = r
+	own.prev, own.next = lv.tail, 0
+	b.link(lv.tail).next = r
 	lv.tail = r
 }
 
@@ -235,7 +244,7 @@ func (b *Book) toBack(r ref, n *node) {
 func (b *Book) list(r ref, n *node) {
 	n.flags |= flagListed
 	b.ids.put(n.id, r)
-	if t := b.tail(r, n); t.cmd != (CommandID{}) {
+	if n.flags&flagNamed != 0 {
 		b.window.bind(b.window.added-1, r) // the command at hand
 	}
 	if n.tif() == GTD {
@@ -264,8 +273,8 @@ func (b *Book) relist(r ref, n *node, t *tail) {
 func (b *Book) release(r ref, n *node) {
 	if n.flags&flagListed != 0 {
 		b.ids.remove(n.id)
-		if t := b.tail(r, n); t.cmd != (CommandID{}) {
-			b.window.unbind(&t.cmd, r)
+		if n.flags&flagNamed != 0 {
+			b.window.unbind(&b.tail(r, n).cmd, r)
 		}
 		if n.tif() == GTD {
 			b.popExpiry(r)

@@ -367,23 +367,23 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 	ev.MakerFee, mk.feeRem = feeStep(mt.makerFee, ev.Amount, mk.feeRem)
 	if n.side == Buy {
 		paid := ev.Amount + ev.Fee
-		t.held -= paid
+		n.held -= paid
 		if n.flags&flagBudget != 0 {
 			m.book.extras.at(n.extra).funds -= paid
 		}
 		ev.Release = m.excess(n, t, price)
-		t.held -= ev.Release
-		mt.held -= base
+		n.held -= ev.Release
+		mk.held -= base
 		if k.mode == FundsLedger {
 			k.settle(s, ms, ev, base, paid, ev.Release, ev.MakerFee)
 		}
 		return
 	}
 	paid := ev.Amount + ev.MakerFee
-	mt.held -= paid
+	mk.held -= paid
 	ev.MakerRelease = m.excess(mk, mt, ev.Price)
-	mt.held -= ev.MakerRelease
-	t.held -= base
+	mk.held -= ev.MakerRelease
+	n.held -= base
 	if k.mode == FundsLedger {
 		k.settle(ms, s, ev, base, paid, ev.MakerRelease, ev.Fee)
 	}
@@ -416,7 +416,7 @@ func (m *Matcher) need(n *node, t *tail, price Price) Amount {
 }
 
 // excess returns what is held beyond the need.
-func (m *Matcher) excess(n *node, t *tail, price Price) Amount { return t.held - m.need(n, t, price) }
+func (m *Matcher) excess(n *node, t *tail, price Price) Amount { return n.held - m.need(n, t, price) }
 
 // cover releases what is held beyond the need at a price and returns it.
 func (k *risk) cover(m *Matcher, r ref, n *node, price Price) Amount {
@@ -424,12 +424,12 @@ func (k *risk) cover(m *Matcher, r ref, n *node, price Price) Amount {
 		return 0
 	}
 	t := m.book.tail(r, n)
-	return k.give(m, n, t, m.excess(n, t, price))
+	return k.give(m, n, m.excess(n, t, price))
 }
 
 // give takes an amount out of an order's hold.
-func (k *risk) give(m *Matcher, n *node, t *tail, amount Amount) Amount {
-	t.held -= amount
+func (k *risk) give(m *Matcher, n *node, amount Amount) Amount {
+	n.held -= amount
 	if k.mode == FundsLedger {
 		b := k.paying(m, n.seat, n.side)
 		b.Held -= amount
@@ -457,8 +457,7 @@ func (k *risk) end(m *Matcher, r ref, n *node) Amount {
 	if k.mode == FundsNone {
 		return 0
 	}
-	t := m.book.tail(r, n)
-	return k.give(m, n, t, t.held)
+	return k.give(m, n, n.held)
 }
 
 // filled books that an order was filled.

@@ -327,9 +327,9 @@ func (k *risk) audit() error {
 			m.book.each(l, func(r ref, n *node) {
 				s := m.seats.at(n.seat)
 				if n.side == Buy {
-					add(&held[s.quote], m.book.tail(r, n).held)
+					add(&held[s.quote], n.held)
 				} else {
-					add(&held[s.base], m.book.tail(r, n).held)
+					add(&held[s.base], n.held)
 				}
 			})
 		}

@@ -62,9 +62,9 @@ func (m *Matcher) encode(w *encoder) {
 func (b *Book) each(l *ladder, yield func(r ref, n *node)) {
 	for lr, x := l.best, l.bestX; lr != 0; lr, x = l.after(x) {
 		for r := b.levels.at(lr).head; r != 0; {
-			n := b.node(r)
-			yield(r, n)
-			r = n.next
+			next := b.link(r).next
+			yield(r, b.node(r))
+			r = next
 		}
 	}
 }
@@ -88,7 +88,7 @@ func (b *Book) encodeOrder(w *encoder, r ref, n *node) {
 	w.i64(int64(b.levels.at(n.level).price))
 	w.i64(int64(n.leaves))
 	w.i64(int64(n.qty))
-	w.i64(int64(t.held))
+	w.i64(int64(n.held))
 	w.u32(uint32(n.feeRem))
 	w.id(&t.cmd)
 	w.u32(uint32(t.makerFee))
@@ -192,7 +192,7 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	price := Price(r.within(1, int64(MaxPrice), "a price is out of range"))
 	n.leaves = Qty(r.within(1, int64(MaxQty), "a quantity is out of range"))
 	n.qty = Qty(r.within(int64(n.leaves), int64(MaxQty), "a quantity is out of range"))
-	t.held = Amount(r.within(0, 2*int64(MaxAmount), "a hold is out of range"))
+	n.held = Amount(r.within(0, 2*int64(MaxAmount), "a hold is out of range"))
 	n.feeRem = int32(r.u32())
 	t.cmd, t.makerFee, t.takerFee = r.id(), r.rate(), r.rate()
 	var x extra
@@ -232,6 +232,7 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	r.check(n.flags < 1<<(flagPostOnlyShift+2) && n.flags&flagListed != 0 && n.flags&flagUnsized == 0, "an order has unknown flags")
 	r.check(n.id >= 1 && n.id < m.nextOrder && b.ids.get(n.id) == 0, "an order id is out of range or comes twice")
 	r.check(t.cmd == (CommandID{}) || b.named(&t.cmd) == 0, "an order's command comes twice")
+	r.check((n.flags&flagNamed != 0) == (t.cmd != CommandID{}) && n.flags&(flagNamed|flagTail) != flagNamed, "an order is not named as it says")
 	r.check(n.flags&flagTail != 0 || *t == tail{} && !m.keepsFunds(), "an order lacks its hold")
 	r.check(n.feeRem >= 0 && n.feeRem < FeeRateUnit, "a fee remainder is out of range")
 	if r.bad != "" {
@@ -258,7 +259,7 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 	}
 	r.check(ok && n.leaves <= Qty(MaxAmount/b.inst.lotBase), "an order is too large")
 	if m.risk == nil {
-		r.check(n.seat == 0 && t.held == 0, "a matcher alone has accounts")
+		r.check(n.seat == 0 && n.held == 0, "a matcher alone has accounts")
 		return
 	}
 	r.check(n.seat >= 1 && n.seat <= m.seats.made() && m.seats.at(max(1, min(n.seat, m.seats.made()))).account == n.account, "an order is of an unknown account")
@@ -274,7 +275,7 @@ func (m *Matcher) auditOrder(r *decoder, n *node, t *tail, x *extra, l *ladder, 
 		}
 		want, _ = b.inst.Need(&terms)
 	}
-	r.check(t.held == want, "a hold is not what its order needs")
+	r.check(n.held == want, "a hold is not what its order needs")
 }
 
 // auditExtra checks the special fields of an order.

@@ -135,7 +135,7 @@ func (d *dryRun) level(lv *level) {
 	b := &d.m.book
 	var own, before Qty // own open quantity; what is shown before the first own
 	found := false
-	for mr := lv.head; mr != 0; mr = b.node(mr).next {
+	for mr := lv.head; mr != 0; mr = b.link(mr).next {
 		mk := b.node(mr)
 		if d.m.sameOwner(d.n, mk) {
 			found = true
@@ -176,7 +176,7 @@ func (d *dryRun) decrement(px Price, q Qty) {
 func (d *dryRun) roundRobin(lv *level) {
 	b := &d.m.book
 	queue := d.m.slices[:0]
-	for mr := lv.head; mr != 0; mr = b.node(mr).next {
+	for mr := lv.head; mr != 0; mr = b.link(mr).next {
 		mk := b.node(mr)
 		s := slice{own: d.m.sameOwner(d.n, mk), shown: b.shown(mk)}
 		if s.reserve = mk.leaves - s.shown; s.reserve > 0 {
