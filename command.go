@@ -5,8 +5,7 @@ package exchange
 type CommandKind uint8
 
 // The kinds of commands, with the fields each reads beside Instrument, ID and
-// Time. Every other field must be left zero; those that are not named here
-// are ignored.
+// Time. Fields that a kind does not name are ignored.
 const (
 	KindNewOrder        CommandKind = 1  // Account, Side, Type, TimeInForce, Price, StopPrice, Qty, Funds, DisplayQty, MinQty, Expire, SelfTrade, Group, PostOnly, Hidden, PriceIsDistance, Held
 	KindCancel          CommandKind = 2  // Account, OrderID or OrigID
