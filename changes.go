@@ -35,10 +35,8 @@ func (m *Matcher) gateCancel(cmd *Command) Reason {
 }
 
 func (m *Matcher) cancel(cmd *Command) Reason {
-	if m.hindered(cmd) || m.risk != nil {
-		if reason := m.gateCancel(cmd); reason != 0 {
-			return reason
-		}
+	if reason := m.gateCancel(cmd); reason != 0 {
+		return reason
 	}
 	r, n := m.find(cmd)
 	if r == 0 {
@@ -239,7 +237,7 @@ func (m *Matcher) checkAmended(cmd *Command, r ref, n *node, c *change, seat ref
 	if added > 0 && m.book.open[n.side]+added < 0 {
 		return BookFull
 	}
-	if cmd.Price != 0 && (m.collarUp >= 0 || m.collarDown >= 0) {
+	if cmd.Price != 0 && m.collared() {
 		if reason := m.checkCollar(c.price); reason != 0 {
 			return reason
 		}

@@ -74,8 +74,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	first := cfg.Instruments[0].ID()
-	e.stream.window.span, e.stream.window.count = e.markets[first].window.span, e.markets[first].window.count
+	e.stream.window.configure(cfg.DedupSpan, cfg.DedupCount)
 	return e, nil
 }
 
@@ -146,12 +145,6 @@ func (e *Engine) Apply(dst []Event, cmd *Command) []Event {
 
 func (e *Engine) apply(cmd *Command) {
 	m := e.market(cmd.Instrument)
-	if m != nil && cmd.Kind-1 < KindReplace && cmd.Time >= 0 { // the commonest, for speed
-		if cmd.ID == (CommandID{}) || m.begin(&e.core, cmd, &m.book) {
-			e.applyTo(m, cmd)
-		}
-		return
-	}
 	s, b := &e.stream, (*Book)(nil)
 	if m != nil {
 		s, b = &m.stream, &m.book

@@ -16,21 +16,14 @@ type plan struct {
 // newOrder checks, accepts and runs an order.
 func (m *Matcher) newOrder(cmd *Command) Reason {
 	var p plan
-	if m.hindered(cmd) || m.risk != nil {
-		if reason := m.gate(cmd, &p.seat); reason != 0 {
-			return reason
-		}
+	if reason := m.gate(cmd, &p.seat); reason != 0 {
+		return reason
 	}
 	if reason := m.check(cmd, &p, nil, 0); reason != 0 {
 		return reason
 	}
 	m.accept(cmd, &p)
 	return 0
-}
-
-// hindered reports whether the gate is closed before it comes to accounts.
-func (m *Matcher) hindered(cmd *Command) bool {
-	return cmd.Account == 0 || m.state != InstrumentTrading || m.killed
 }
 
 // gate checks who and when (CMD-005, CMD-006) for messages that add or change.
@@ -66,7 +59,7 @@ func (m *Matcher) check(cmd *Command, p *plan, old *node, held Amount) Reason {
 	if !cmd.Type.limited() {
 		m.worstPrice(cmd, p)
 	}
-	if m.collarUp >= 0 || m.collarDown >= 0 {
+	if m.collared() {
 		absolute := p.price
 		if !cmd.Type.limited() && (cmd.Price == 0 || cmd.PriceIsDistance) {
 			absolute = 0
@@ -79,7 +72,7 @@ func (m *Matcher) check(cmd *Command, p *plan, old *node, held Amount) Reason {
 		return m.risk.checkNew(m, cmd, p, old, held)
 	}
 	if p.qty == 0 {
-		p.qty = m.book.inst.maxQty
+		p.qty = in.maxQty
 	}
 	return 0
 }
@@ -338,6 +331,8 @@ func millionths(p Price, n int64) Price {
 	quo, _ := bits.Div64(hi, lo, FeeRateUnit)
 	return Price(min(quo, uint64(MaxPrice)))
 }
+
+func (m *Matcher) collared() bool { return m.collarUp >= 0 || m.collarDown >= 0 }
 
 // checkCollar is RISK-001; price 0 is none.
 func (m *Matcher) checkCollar(price Price) Reason {

@@ -68,7 +68,7 @@ func checkLimit(cmd *Command) Reason {
 	return 0
 }
 
-// bookLimit reports whether a limit belongs to the instrument's own rules.
+// ofBook reports whether a limit belongs to the instrument's own rules.
 func (k LimitKind) ofBook() bool { return k >= LimitMinPrice && k <= LimitCollarDown }
 
 // setBookLimit sets a price limit or a collar.

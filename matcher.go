@@ -56,13 +56,7 @@ func NewMatcher(inst *Instrument, cfg MatcherConfig) *Matcher {
 
 func (m *Matcher) init(inst *Instrument, cfg MatcherConfig) {
 	m.config, m.stream.id = cfg, inst.ID()
-	m.stream.window.span, m.stream.window.count = DefaultDedupSpan, DefaultDedupCount
-	if cfg.DedupSpan > 0 {
-		m.stream.window.span = cfg.DedupSpan
-	}
-	if cfg.DedupCount > 0 {
-		m.stream.window.count = cfg.DedupCount
-	}
+	m.stream.window.configure(cfg.DedupSpan, cfg.DedupCount)
 	m.maxOrders = DefaultMaxOrders
 	if cfg.MaxOrders > 0 {
 		m.maxOrders = cfg.MaxOrders
@@ -104,15 +98,13 @@ func (m *Matcher) applyAlone(cmd *Command) {
 		m.reject(m.core, cmd, reason)
 		return
 	}
-	if cmd.ID != (CommandID{}) && !m.begin(m.core, cmd, &m.book) {
+	if !m.begin(m.core, cmd, &m.book) {
 		return
 	}
 	before := m.now
 	if cmd.Time > m.now {
 		m.now = cmd.Time
-		if len(m.book.expiry) > 0 {
-			m.expire()
-		}
+		m.expire()
 	}
 	m.apply(cmd, before)
 }
@@ -262,9 +254,10 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 		mr := lv.head
 		mk := b.node(mr)
 		q := min(n.leaves, b.shown(mk))
+		own := n.flags&flagSelfTrade != 0 && m.sameOwner(n, mk)
 		if n.flags&flagBudget != 0 {
 			rate := b.tail(r, n).takerFee
-			if n.selfTrade() == Decrement && m.sameOwner(n, mk) {
+			if own && n.selfTrade() == Decrement {
 				rate = max(rate, 0) // what is taken off earns no rebate
 			}
 			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, rate, n.feeRem))
@@ -272,7 +265,7 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 				return FundsExhausted
 			}
 		}
-		if n.flags&flagSelfTrade != 0 && m.sameOwner(n, mk) {
+		if own {
 			if m.prevent(r, n, mr, mk, lv, q, price) {
 				return BySelfTrade
 			}
@@ -301,7 +294,8 @@ func (m *Matcher) trade(r ref, n *node, mr ref, mk *node, lv *level, q Qty, pric
 	ev.Amount = Amount(px) * Amount(q) * b.inst.tickLot // NUM-003: within 2^60
 	if m.risk != nil {
 		m.risk.trade(m, ev, n, t, mk, mt, price)
-	} else if n.flags&flagBudget != 0 {
+	}
+	if n.flags&flagBudget != 0 && !m.keepsFunds() {
 		b.extras.at(n.extra).funds -= ev.Amount
 	}
 	b.last = px
@@ -353,10 +347,7 @@ func affordable(inst *Instrument, px Price, funds Amount, rate FeeRate, rem int3
 func (m *Matcher) keepsFunds() bool { return m.risk != nil && m.risk.mode != FundsNone }
 
 func (m *Matcher) sameOwner(n, mk *node) bool {
-	if n.account == mk.account {
-		return true
-	}
-	return n.group != 0 && n.group == mk.group
+	return n.account == mk.account || n.group != 0 && n.group == mk.group
 }
 
 // prevent keeps the aggressor from trading with mr (STP-002 to STP-004) and

@@ -120,6 +120,10 @@ func (b *Book) tail(r ref, n *node) *tail {
 
 func (b *Book) ladder(s Side) *ladder { return &b.sides[s] }
 
+func (b *Book) ladders() [4]*ladder {
+	return [...]*ladder{&b.sides[Buy], &b.sides[Sell], &b.rise, &b.fall}
+}
+
 // triggers returns the ladder in which a waiting order of this kind stands.
 func (b *Book) triggers(s Side, t OrderType) *ladder {
 	if (s == Buy) == (t == Stop || t == StopLimit) {

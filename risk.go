@@ -356,9 +356,6 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 		s.open[n.side] -= ev.Qty
 	}
 	if k.mode == FundsNone {
-		if n.flags&flagBudget != 0 {
-			m.book.extras.at(n.extra).funds -= ev.Amount
-		}
 		return
 	}
 	in := m.book.inst

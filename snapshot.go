@@ -323,7 +323,7 @@ func (k *risk) audit() error {
 		if m == nil {
 			continue
 		}
-		for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
+		for _, l := range m.book.ladders() {
 			m.book.each(l, func(r ref, n *node) {
 				s := m.seats.at(n.seat)
 				if n.side == Buy {
@@ -394,7 +394,7 @@ func (m *Matcher) Restore(data []byte) error {
 // adopt takes over the state of another Matcher, which is no longer used.
 func (m *Matcher) adopt(fresh *Matcher) {
 	*m = *fresh
-	for _, l := range [...]*ladder{&m.book.sides[Buy], &m.book.sides[Sell], &m.book.rise, &m.book.fall} {
+	for _, l := range m.book.ladders() {
 		l.book = &m.book
 	}
 	m.book.window = &m.stream.window

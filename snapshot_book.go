@@ -44,7 +44,7 @@ func (m *Matcher) encode(w *encoder) {
 		w.bool(s.killed)
 		w.i64(int64(s.net))
 	}
-	for _, l := range [...]*ladder{&b.sides[Buy], &b.sides[Sell], &b.rise, &b.fall} {
+	for _, l := range b.ladders() {
 		count := len(w.buf)
 		w.u64(0)
 		n := uint64(0)
@@ -133,7 +133,7 @@ func (m *Matcher) decode(r *decoder) error {
 	b.last = Price(r.within(0, int64(MaxPrice), "the last price is out of range"))
 	b.reference = Price(r.within(0, int64(MaxPrice), "the reference price is out of range"))
 	m.decodeSeats(r)
-	for _, l := range [...]*ladder{&b.sides[Buy], &b.sides[Sell], &b.rise, &b.fall} {
+	for _, l := range b.ladders() {
 		at := int64(math.MinInt64)
 		for range r.count(orderBytes) {
 			if at = m.decodeOrder(r, l, at); r.bad != "" {

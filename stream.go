@@ -102,6 +102,16 @@ type remembered struct {
 	order ref    // the order it created, 0: none; bound says whether it lives
 }
 
+// configure sets the bounds; 0 stands for the default.
+func (w *window) configure(span Time, count int) {
+	if w.span = span; span <= 0 {
+		w.span = DefaultDedupSpan
+	}
+	if w.count = count; count <= 0 {
+		w.count = DefaultDedupCount
+	}
+}
+
 // head is where a bucket's chain begins: the low 24 bits of its newest id's
 // number, and 8 bits above that say which hashes may be in the chain. So an id
 // that is new is known to be new, nearly always, by a branch that the
