@@ -44,7 +44,6 @@ const (
 	LimitMaxPrice      LimitKind = 8
 	LimitCollarUp      LimitKind = 9  // millionths of the reference price above it
 	LimitCollarDown    LimitKind = 10 // millionths of the reference price below it
-	limitKinds                   = 10
 )
 
 // AccountState says what an account may do. Zero counts as AccountActive.

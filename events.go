@@ -34,7 +34,6 @@ const (
 	EventFeesSet            EventKind = 22 // ID, MakerRate, TakerRate
 	EventAccountStateSet    EventKind = 23 // ID, Account, AccountState
 	EventInstrumentStateSet EventKind = 24 // before what it triggers: ID, InstrumentState
-	eventKinds                        = 24
 )
 
 // Event is one output of the engine, a flat value without pointers. Seq is
