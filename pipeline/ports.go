@@ -484,6 +484,24 @@ type FillQuery struct {
 	Limit      int
 }
 
+// Candle is what traded in one interval.
+type Candle struct {
+	Start                  exchange.Time // a multiple of the interval
+	Open, High, Low, Close exchange.Price
+	Volume                 exchange.Qty
+	Trades                 int64
+}
+
+// CandleQuery asks for candles of an instrument, the newest first by Start.
+// Intervals in which nothing traded are left out.
+type CandleQuery struct {
+	Instrument exchange.InstrumentID
+	Interval   exchange.Time // a multiple of one minute up to one day that divides a day, else ErrInvalid
+	From       exchange.Time // Start at or after it
+	Before     exchange.Time // Start before it; 0: to the newest
+	Limit      int           // 1 to MaxQueryRows
+}
+
 // TradeStore answers queries of trades and orders.
 //
 // All methods may be called concurrently and keep no slice; what they return
@@ -503,6 +521,7 @@ type TradeStore interface {
 	Orders(ctx context.Context, q OrderQuery) ([]OrderRecord, error)
 	Trades(ctx context.Context, q TradeQuery) ([]Trade, error)
 	Fills(ctx context.Context, q FillQuery) ([]Trade, error)
+	Candles(ctx context.Context, q CandleQuery) ([]Candle, error)
 }
 
 // Archive keeps objects for good, each written once.
@@ -536,11 +555,17 @@ type Push struct {
 
 // Pusher brings messages to connected clients.
 type Pusher interface {
-	// Push hands over messages, in order. It never waits for a client: one
-	// that is too slow is conflated or dropped. It may be repeated; a client
-	// ignores what it has. It may be called concurrently for different
-	// instruments, and keeps no slice but Data, which nobody changes.
-	Push(ctx context.Context, messages []Push) error
+	// Push hands over the messages of one journal item of an instrument, in
+	// order, and then remembers its position. It never waits for a client: one
+	// that is too slow is conflated or dropped. It may be repeated: at or
+	// below Pushed it does nothing, and a client ignores what it has. It may
+	// be called concurrently for different instruments, and keeps no slice but
+	// Data, which nobody changes.
+	Push(ctx context.Context, inst exchange.InstrumentID, pos Position, messages []Push) error
+	// Pushed returns the position up to which an instrument was pushed; 0 when
+	// it does not know. It may be lost with the connections: clients see the
+	// gap and ask again.
+	Pushed(ctx context.Context, inst exchange.InstrumentID) (Position, error)
 }
 
 // Metrics takes measurements. A call must be cheap, must not block and cannot
