@@ -1,5 +1,5 @@
 # make check     format, vet, staticcheck, tidiness: seconds
-# make test      check, then every test of the three modules, raced
+# make test      services and check, then every test of the three modules, raced
 # make bench     the benchmarks of the core, then the speed table of the README
 # make fuzz      every fuzz target for FUZZTIME each
 # make services  what the tests need beside Go
@@ -13,6 +13,7 @@ export GOFLAGS :=
 MODULES     := . adapters examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
+BROWSERS    := chromium chromium-browser google-chrome google-chrome-stable
 
 .PHONY: check test bench fuzz services
 
@@ -34,7 +35,7 @@ check:
 # compiler and an architecture it supports. Tests that mean nothing under it
 # (allocations, memory, minutes of work) are named TestNoRace and built only
 # without it; they run first, so that the last lines are those of the whole.
-test:
+test: services
 	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	printf 'module probe\n' >"$$dir/go.mod"; \
 	printf 'package main\n\nimport "C"\n\nfunc main() {}\n' >"$$dir/main.go"; \
@@ -67,5 +68,20 @@ fuzz:
 		done; \
 	done
 
+# The tests drive a browser, which EXCHANGE_BROWSER or PATH names. As root on a
+# system with apt-get it is installed, otherwise this says how; the tests that
+# need it skip by name, or fail when EXCHANGE_STRICT=1.
 services:
-	@echo "The tests need no services: Go, git and make are enough."
+	@set -eu; \
+	for browser in "$${EXCHANGE_BROWSER:-}" $(BROWSERS); do \
+		if [ -n "$$browser" ] && found=$$(command -v "$$browser"); then echo "services: browser: $$found"; exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "services: no browser found ($(BROWSERS)), installing chromium with apt-get"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		if apt-get update -q && apt-get install -q -y --no-install-recommends chromium; then \
+			echo "services: installed: $$(command -v chromium)"; exit 0; \
+		fi; \
+	fi; \
+	echo "services: no browser: the tests of the venue's page (examples/exchange/web) will be skipped by name"; \
+	echo "services: to run them: sudo apt-get install chromium   (or set EXCHANGE_BROWSER to a Chromium or Chrome)"
