@@ -96,15 +96,15 @@ type Journal interface {
 	// record that names them. After any other error the caller reads back.
 	// Of two calls with the same position one succeeds.
 	Append(ctx context.Context, inst exchange.InstrumentID, item Item) error
-	// Read returns items from position from on, in order and without a gap,
-	// at most limit (1 to MaxReadItems, ErrInvalid) and at least one when
-	// there is one. None is no error. ErrTrimmed: from was removed.
+	// Read returns items from position from on (1 or more, ErrInvalid), in
+	// order and without a gap, at most limit (1 to MaxReadItems, ErrInvalid)
+	// and at least one when there is one. None is no error. ErrTrimmed: from was removed.
 	Read(ctx context.Context, inst exchange.InstrumentID, from Position, limit int) ([]Item, error)
 	// Head returns the end of the journal, zero when it is empty. Trim does
 	// not change it.
 	Head(ctx context.Context, inst exchange.InstrumentID) (Head, error)
 	// SaveSnapshot keeps snap, durably, unless a newer one is there; then it
-	// does nothing. It may be repeated.
+	// does nothing. It may be repeated. ErrTooLarge above MaxSnapshotBytes.
 	SaveSnapshot(ctx context.Context, inst exchange.InstrumentID, snap Snapshot) error
 	// LoadSnapshot returns the newest snapshot, or ErrNotFound.
 	LoadSnapshot(ctx context.Context, inst exchange.InstrumentID) (Snapshot, error)
@@ -115,7 +115,7 @@ type Journal interface {
 	// Published returns the mark, 0 at first.
 	Published(ctx context.Context, inst exchange.InstrumentID) (Position, error)
 	// Trim removes the items up to pos. It refuses (ErrInvalid) to remove
-	// what lies above the durable snapshot. The caller has made sure that
+	// what lies above the durable snapshot or the head. The caller has made sure that
 	// every consumer has read them and that they are archived.
 	Trim(ctx context.Context, inst exchange.InstrumentID, pos Position) error
 }
@@ -161,8 +161,10 @@ type CommandQueue interface {
 	// to MaxReceive, ErrInvalid). The slices belong to the caller.
 	Receive(ctx context.Context, limit int) (Delivery, error)
 	// Ack removes the first done messages of a delivery; the others are
-	// delivered again, in their old order. It may be repeated; one that comes
-	// after the queue gave up waiting is ErrNotFound and changes nothing.
+	// delivered again, in their old order. ErrInvalid: done is below 0 or above
+	// what was delivered. It may be repeated, and then changes nothing,
+	// whether it returns nil or ErrNotFound; one that comes after the queue
+	// gave up waiting is ErrNotFound and changes nothing.
 	Ack(ctx context.Context, d Delivery, done int) error
 }
 
@@ -195,7 +197,8 @@ type BookStore interface {
 	// LoadBook returns the snapshot of an instrument, or ErrNotFound.
 	LoadBook(ctx context.Context, inst exchange.InstrumentID) (Snapshot, error)
 	// SaveDepth keeps the depth as of c. One with a lower Seq than what is
-	// there is ignored. ErrNotCommitted for the zero c.
+	// there is ignored. ErrNotCommitted for the zero c, ErrInvalid when d is
+	// of another instrument, ErrTooLarge above MaxDepthLevels a side.
 	SaveDepth(ctx context.Context, c Committed, d *Depth) error
 	// Depth returns the depth of an instrument, or ErrNotFound.
 	Depth(ctx context.Context, inst exchange.InstrumentID) (*Depth, error)
@@ -284,7 +287,7 @@ type HoldChange struct {
 	ID    exchange.CommandID
 	Asset exchange.AssetID
 	Delta exchange.Amount // added to what remains
-	Ended bool            // from now on HoldEnded, with nothing remaining
+	Ended bool            // from now on HoldEnded; Delta leaves nothing remaining
 	// NewOrder is set when the hold belongs to an order, not to an amend.
 	NewOrder bool
 }
@@ -300,6 +303,7 @@ type AccountSettlement struct {
 // Settlement is what one journal item moves. The fees go to the venue's
 // account of the instrument. It conserves: over accounts and fees the changes
 // of every asset add up to 0.
+// Check says whether all this is so.
 type Settlement struct {
 	Accounts []AccountSettlement // by Account, none twice
 	Fees     []AssetChange       // Held is 0
@@ -316,7 +320,8 @@ type Balances interface {
 	// it does nothing and returns nil. ErrConflict: the id is known with
 	// others. AmountOverflow: the asset's total would pass 2^63-1.
 	// UnknownAccount: account 0. InvalidFunds: Amount below 1. ErrInvalid: a
-	// zero ID.
+	// zero ID. A store that forgets old transfers refuses, as StaleCommand, an
+	// unknown one that is not later than all it has forgotten, by their Time.
 	Deposit(ctx context.Context, t Transfer) error
 	// Withdraw takes from what is available, as Deposit does. Further
 	// exchange.InsufficientFunds, which is not remembered.
@@ -328,20 +333,26 @@ type Balances interface {
 	// this order: UnknownAccount (0), InvalidHeld, AccountNotActive,
 	// KillSwitchEngaged, MessageRate, MaxOpenOrders (NewOrder only),
 	// MaxPosition (MaxHolding), InsufficientFunds. A refusal leaves nothing
-	// behind but the counted message. ErrInvalid: a zero ID.
+	// behind but the counted message; one for MessageRate is not counted.
+	// ErrInvalid: a zero ID. A store may forget holds that have ended; from
+	// then on it refuses, as StaleCommand (after InvalidHeld), an unknown hold
+	// that is not later than all it has forgotten, by their Time.
 	Hold(ctx context.Context, h Hold) error
 	// HoldByID returns a hold as it stands, or ErrNotFound.
 	HoldByID(ctx context.Context, acct exchange.AccountID, id exchange.CommandID) (HoldRecord, error)
 	// Placed returns holds that are still HoldPlaced and whose Time lies
-	// before the given one, oldest first, at most limit.
+	// before the given one, oldest first, at most limit (1 to MaxQueryRows,
+	// ErrInvalid).
 	Placed(ctx context.Context, before exchange.Time, limit int) ([]HoldRecord, error)
 	// Settle books one journal item. It may be repeated: each account takes an
 	// item once, guarded by the last position it took of the instrument. Items
 	// come in order: ErrGap when c lies beyond Settled+1; at or below it
 	// nothing happens. It is all or nothing per account, and Settled moves
-	// when all is booked. ErrNotCommitted for the zero c. ErrInvalid when
-	// a change would take a balance or hold below zero: a broken invariant,
-	// nothing of that account is booked.
+	// when all is booked. ErrNotCommitted for the zero c. ErrInvalid, and
+	// nothing is booked, when Check finds fault with s; ErrInvalid, and nothing
+	// of that account is booked, when a change would take a balance or hold
+	// below zero or past 2^63-1, leave something of a hold that ends, or change
+	// one that has ended. Both are broken invariants.
 	Settle(ctx context.Context, c Committed, s *Settlement) error
 	// Settled returns the position up to which an instrument is booked.
 	Settled(ctx context.Context, inst exchange.InstrumentID) (Position, error)
@@ -350,18 +361,22 @@ type Balances interface {
 	Account(ctx context.Context, id exchange.AccountID) (Account, error)
 	// Venue returns what an instrument's fees have come to.
 	Venue(ctx context.Context, inst exchange.InstrumentID) ([]AssetBalance, error)
-	// SetLimits sets an account's limits.
+	// SetLimits sets an account's limits. UnknownAccount: account 0.
+	// ErrInvalid: a limit below 0.
 	SetLimits(ctx context.Context, id exchange.AccountID, limits AccountLimits) error
 	// Span records a command that concerns an account in every instrument
 	// (mass cancel, kill, lift kill, account state), by its ID, in one step
 	// with what it does to the account: KindKill and KindLiftKill set Killed,
-	// KindAccountState sets State. It may be repeated. ErrInvalid: another
-	// kind, a zero ID or account 0.
+	// KindAccountState sets State. It may be repeated, also after Forget:
+	// what has happened under an ID does not happen again. ErrConflict: the ID
+	// is known with other contents. ErrInvalid: another kind, a zero ID,
+	// account 0, or a state that is none.
 	Span(ctx context.Context, cmd exchange.Command) error
 	// Spanning returns recorded commands that were not forgotten, oldest
-	// first, at most limit.
+	// first, at most limit (1 to MaxQueryRows, ErrInvalid).
 	Spanning(ctx context.Context, limit int) ([]exchange.Command, error)
-	// Forget removes a recorded command: it was sent to every instrument.
+	// Forget removes a recorded command: it was sent to every instrument. It
+	// may be repeated.
 	Forget(ctx context.Context, id exchange.CommandID) error
 }
 
@@ -531,12 +546,13 @@ type Archive interface {
 	// Put writes an object whole or not at all. Repeated with the same bytes
 	// it does nothing and returns nil; with others ErrConflict. Names are
 	// slash-separated, of letters, digits, '.', '_', '-' (ErrInvalid), at most
-	// MaxNameBytes; no part is "." or "..". ErrTooLarge above MaxObjectBytes.
+	// MaxNameBytes; no part is empty, "." or "..": CheckObjectName. ErrTooLarge
+	// above MaxObjectBytes.
 	Put(ctx context.Context, name string, data []byte) error
 	// Get returns an object, or ErrNotFound.
 	Get(ctx context.Context, name string) ([]byte, error)
 	// List returns the names with a prefix that come after a name, sorted, at
-	// most limit (1 to MaxQueryRows).
+	// most limit (1 to MaxQueryRows, ErrInvalid).
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 }
 
