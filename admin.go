@@ -9,7 +9,7 @@ const (
 	needsNone
 )
 
-func (k CommandKind) valid() bool { return k >= KindNewOrder && k <= KindInstrumentState }
+func (k CommandKind) valid() bool { return k >= KindNewOrder && k <= KindVoid }
 
 func (k CommandKind) needs() needs {
 	switch k {
@@ -42,6 +42,18 @@ func (m *Matcher) advanceTime(cmd *Command, before Time) Reason {
 	}
 	m.event(m.core, EventTimeAdvanced).ID = cmd.ID
 	return 0
+}
+
+// void uses up its id, as every command does: what is left is to say so
+// (VOID-001).
+func (m *Matcher) void(cmd *Command) Reason {
+	if cmd.ID == (CommandID{}) {
+		return InvalidID
+	}
+	if reason := m.checkHeld(cmd); reason != 0 {
+		return reason
+	}
+	return Voided
 }
 
 // checkTime is TIME-003.

@@ -63,7 +63,7 @@ func newWarmEngine(t testing.TB, funds exchange.Funds, ids bool) *warmEngine {
 	w := &warmEngine{inst: allocInstrument(t), ids: ids, held: funds == exchange.FundsHeld, now: allocStart,
 		events: make([]exchange.Event, 0, 256)}
 	if funds == 0 {
-		m := exchange.NewMatcher(w.inst, exchange.MatcherConfig{})
+		m := newMatcher(t, w.inst, exchange.MatcherConfig{})
 		w.engine, w.book = m, m.Book()
 	} else {
 		e, err := exchange.NewEngine(exchange.Config{Funds: funds, Instruments: []*exchange.Instrument{w.inst}})
@@ -123,7 +123,7 @@ func (w *warmEngine) send(cmd exchange.Command) exchange.OrderID {
 // need returns more than enough for a command.
 func (w *warmEngine) need(cmd *exchange.Command) exchange.Amount {
 	switch cmd.Kind {
-	case exchange.KindNewOrder, exchange.KindAmend, exchange.KindReplace:
+	case exchange.KindNewOrder, exchange.KindAmend, exchange.KindReplace, exchange.KindVoid:
 		return 1 << 50
 	}
 	return 0
@@ -276,6 +276,10 @@ var allocCases = []struct {
 	{"reference price", func(w *warmEngine) {
 		w.send(exchange.SetReferencePrice(1, 1_000))
 	}},
+	{"void", func(w *warmEngine) {
+		w.send(exchange.Void(1, 3, exchange.CommandID{}))
+		w.refused = 0
+	}},
 	{"refusal", func(w *warmEngine) {
 		w.send(exchange.LimitOrder(1, 3, exchange.Buy, 0, 10))
 		w.send(exchange.Cancel(1, 3, 1<<60))
@@ -380,6 +384,7 @@ func TestNoRaceAllocationsOfReads(t *testing.T) {
 			read func() bool
 		}{
 			{"Best", func() bool { _, ok := b.Best(exchange.Buy); return ok }},
+			{"Level", func() bool { _, ok := b.Level(exchange.Buy, 950); return ok }},
 			{"Levels", func() bool { return len(b.Levels(levels[:0], exchange.Sell, 0)) > 100 }},
 			{"Levels, ten", func() bool { return len(b.Levels(levels[:0], exchange.Buy, 10)) == 10 }},
 			{"Orders", func() bool { return len(b.Orders(orders[:0], exchange.Sell, 0)) > 1_000 }},
@@ -419,7 +424,7 @@ func liveHeap() int64 {
 func TestNoRaceHundredMillionIDs(t *testing.T) {
 	const most = 8 << 20
 	before := liveHeap()
-	m := exchange.NewMatcher(allocInstrument(t), exchange.MatcherConfig{})
+	m := newMatcher(t, allocInstrument(t), exchange.MatcherConfig{})
 	events := make([]exchange.Event, 0, 16)
 	add, cancel := exchange.LimitOrder(1, 1, exchange.Buy, 1_000, 10), exchange.Cancel(1, 1, 0)
 	id := exchange.OrderID(0)

@@ -11,7 +11,7 @@ var badInput = []struct {
 }{
 	// Every command: kind, time, instrument, id.
 	{"nothing Kind=0", exchange.InvalidKind},
-	{"nothing Kind=19", exchange.InvalidKind},
+	{"nothing Kind=20", exchange.InvalidKind},
 	{"nothing Kind=255", exchange.InvalidKind},
 	{"a1 buy 5@100 at=-1", exchange.InvalidTime},
 	{"a1 buy 5@100 at=-2^63", exchange.InvalidTime},
@@ -343,6 +343,25 @@ var badInput = []struct {
 	{"a0 deposit 1 usd", 0},
 	{"a1 deposit 2^63-1000001 usd", 0},
 	{"a1 deposit 2^63-1000000 usd", exchange.AmountOverflow},
+
+	// Void.
+	{"a1 void", exchange.InvalidID},
+	{"a1 void held=1", exchange.InvalidID},
+	{"a1 void id=new", exchange.Voided},
+	{"a0 void id=new", exchange.Voided},
+	{"a9 void id=new", exchange.Voided},
+	{"a1 void id=new at=400", exchange.Voided},
+	{"a1 void id=new at=600", exchange.Voided},
+	{"a1 void id=new at=399", exchange.StaleCommand},
+	{"a1 void id=new at=-1", exchange.InvalidTime},
+	{"a1 void id=new inst=0", exchange.UnknownInstrument},
+	{"a1 void id=new inst=3", exchange.UnknownInstrument},
+	{"a1 void id=seen", exchange.DuplicateCommand},
+	{"a1 void id=seen inst=2", exchange.Voided},
+	{"a2 void id=rest", exchange.DuplicateCommand},
+	{"a1 void id=new held=1", exchange.InvalidHeld},
+	{"a1 void id=new held=-1", exchange.InvalidHeld},
+	{"a1 void id=new held=2^63-1", exchange.InvalidHeld},
 
 	// Limits.
 	{"limit 5 Limit=0", exchange.InvalidLimit},

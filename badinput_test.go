@@ -65,7 +65,7 @@ func (s *stage) state() string {
 // TestBadInput shows the reason for every bad value, and for the last good one
 // on the way to it that it is good: CMD-001 to CMD-006, ORDER-001 to
 // ORDER-014, AMEND-001, REDUCE-001, REPLACE-002, ADMIN-001 to ADMIN-005,
-// TIME-003, DEDUP-001, DEDUP-003, FUNDS-008, MASS-001. A refused command
+// TIME-003, DEDUP-001, DEDUP-003, FUNDS-008, MASS-001, VOID-001. A refused command
 // changes nothing that can be read, and gives one event: CMD-003.
 func TestBadInput(t *testing.T) {
 	for _, tc := range badInput {
@@ -145,7 +145,7 @@ func TestBadInputAnyField(t *testing.T) {
 		"a1 buy 5@100", "a1 buy 5 market worst=100", "a1 buy market funds=500", "a1 buy 5 mtl worst=120", "a1 buy 5@120 stop=140", "a1 sell 5 take=140",
 		"a1 sell 20@111 show=5", "a1 cancel #1", "a1 reduce #1 2", "a1 amend #1 9@101", "a1 amend #3 stop=131", "a1 replace #1 9@101",
 		"a1 masscancel", "a1 kill", "a1 lift", "time 500", "endday", "reference 100", "last 100", "a1 deposit 5 usd", "a1 withdraw 5 usd",
-		"a1 limit orderqty 5", "limit maxprice 140", "fees 10 20", "a1 state active", "state trading",
+		"a1 limit orderqty 5", "limit maxprice 140", "fees 10 20", "a1 state active", "state trading", "a1 void id=new",
 	}
 	extremes := []int64{0, 1, -1, 2, 3, 9, math.MaxInt8, math.MaxInt16, math.MaxInt32, math.MinInt32, 1 << 60, 1<<60 + 1, 1<<61 + 1, 1<<62 + 1,
 		math.MaxInt64, math.MinInt64}
@@ -207,7 +207,7 @@ func TestBadConfig(t *testing.T) {
 		{"Funds 3", func(c *exchange.Config) { c.Funds = exchange.FundsHeld }, ""},
 		{"Funds 4", func(c *exchange.Config) { c.Funds = 4 }, "Funds 4"},
 		{"no instruments", func(c *exchange.Config) { c.Instruments = nil }, "Instruments"},
-		{"a nil instrument", func(c *exchange.Config) { c.Instruments[1] = nil }, "Instruments: nil"},
+		{"a nil instrument", func(c *exchange.Config) { c.Instruments[1] = nil }, "Instruments nil: expected an instrument"},
 		{"an instrument twice", func(c *exchange.Config) { c.Instruments[1] = c.Instruments[0] }, "id 1 twice"},
 		{"an asset id for two assets", func(c *exchange.Config) {
 			c.Instruments[1] = instrumentOf(t, 2, exchange.Asset{ID: 1, Code: "eth"}, stageUSD)
@@ -251,6 +251,49 @@ func TestBadConfig(t *testing.T) {
 			assert.Nil(t, e)
 		})
 	}
+}
+
+// TestBadMatcherConfig shows the same for a Matcher alone: what both have is
+// refused in the same words.
+func TestBadMatcherConfig(t *testing.T) {
+	inst := instrumentOf(t, 1, stageBTC, stageUSD)
+	for _, tc := range []struct {
+		cfg  exchange.MatcherConfig
+		want string // of the error, "" when it is good
+	}{
+		{exchange.MatcherConfig{}, ""},
+		{exchange.MatcherConfig{DedupSpan: 1, DedupCount: 1, MaxOrders: 1}, ""},
+		{exchange.MatcherConfig{DedupSpan: math.MaxInt64, DedupCount: exchange.MaxDedupCount, MaxOrders: exchange.MaxOrdersMax}, ""},
+		{exchange.MatcherConfig{DedupSpan: -1}, "DedupSpan -1: expected 0 to 9223372036854775807"},
+		{exchange.MatcherConfig{DedupSpan: math.MinInt64}, "DedupSpan -9223372036854775808: expected 0 to 9223372036854775807"},
+		{exchange.MatcherConfig{DedupCount: -1}, "DedupCount -1: expected 0 to 4194304"},
+		{exchange.MatcherConfig{DedupCount: exchange.MaxDedupCount + 1}, "DedupCount 4194305: expected 0 to 4194304"},
+		{exchange.MatcherConfig{MaxOrders: -1}, "MaxOrders -1: expected 0 to 2147483648"},
+		{exchange.MatcherConfig{MaxOrders: exchange.MaxOrdersMax + 1}, "MaxOrders 2147483649: expected 0 to 2147483648"},
+		{exchange.MatcherConfig{DedupSpan: -2, DedupCount: -3, MaxOrders: -4}, "DedupSpan -2: expected 0 to 9223372036854775807\n" +
+			"invalid config: DedupCount -3: expected 0 to 4194304\ninvalid config: MaxOrders -4: expected 0 to 2147483648"},
+	} {
+		m, err := exchange.NewMatcher(inst, tc.cfg)
+		_, engineErr := exchange.NewEngine(exchange.Config{Funds: exchange.FundsNone, Instruments: []*exchange.Instrument{inst},
+			DedupSpan: tc.cfg.DedupSpan, DedupCount: tc.cfg.DedupCount, MaxOrders: tc.cfg.MaxOrders})
+		if tc.want == "" {
+			require.NoError(t, err)
+			require.NoError(t, engineErr)
+			cmd := exchange.LimitOrder(1, 1, exchange.Buy, 100, 1)
+			_, refused := exchange.Rejected(m.Apply(nil, &cmd))
+			assert.False(t, refused)
+			assert.NoError(t, m.Restore(m.AppendSnapshot(nil)))
+			continue
+		}
+		assert.ErrorIs(t, err, exchange.ErrConfig)
+		assert.EqualError(t, err, "invalid config: "+tc.want)
+		assert.EqualError(t, engineErr, err.Error())
+		assert.Nil(t, m)
+	}
+	m, err := exchange.NewMatcher(nil, exchange.MatcherConfig{})
+	assert.ErrorIs(t, err, exchange.ErrConfig)
+	assert.EqualError(t, err, "invalid config: Instrument nil: expected an instrument")
+	assert.Nil(t, m)
 }
 
 func instrumentOf(t *testing.T, id exchange.InstrumentID, base, quote exchange.Asset) *exchange.Instrument {

@@ -25,6 +25,7 @@ const (
 	KindFees            CommandKind = 16 // MakerFee, TakerFee
 	KindAccountState    CommandKind = 17 // Account, AccountState; Instrument is 0
 	KindInstrumentState CommandKind = 18 // InstrumentState
+	KindVoid            CommandKind = 19 // Account, Held; ID is that of the command it stands for
 )
 
 // LimitKind names a limit that KindLimit sets. Whose limit it is follows from
@@ -265,4 +266,13 @@ func SetAccountState(acct AccountID, state AccountState) Command {
 // SetInstrumentState sets what an instrument accepts.
 func SetInstrumentState(inst InstrumentID, state InstrumentState) Command {
 	return Command{Kind: KindInstrumentState, Instrument: inst, InstrumentState: state}
+}
+
+// Void stands for a command of this id that funds are held for and that never
+// arrived. Set Held to what is held for it. Unless the id is known it is used
+// up, and the rejection, Voided, releases Held; should the command arrive
+// after all, it is a duplicate. Set Time, and not before that of the command:
+// then this holds however late it comes (VOID-004).
+func Void(inst InstrumentID, acct AccountID, id CommandID) Command {
+	return Command{Kind: KindVoid, Instrument: inst, Account: acct, ID: id}
 }

@@ -32,6 +32,25 @@ func (b *Book) Best(side Side) (lv Level, ok bool) {
 	return got[0], true
 }
 
+// Level returns the visible level at a price, as Levels has it; ok is false
+// when there is nothing visible. It takes the same time wherever the price is.
+func (b *Book) Level(side Side, price Price) (lv Level, ok bool) {
+	if !side.valid() {
+		return Level{}, false
+	}
+	l := b.ladder(side)
+	r := l.at(l.x(price))
+	if r == 0 || b.levels.at(r).shown == 0 {
+		return Level{}, false
+	}
+	return b.levels.at(r).public(), true
+}
+
+// public returns what the public sees of a level.
+func (lv *level) public() Level {
+	return Level{Price: lv.price, Qty: lv.visible, Orders: int(lv.shown)}
+}
+
 // Levels appends the visible levels of a side to dst, best first, at most
 // limit of them (all when limit is 0 or less).
 func (b *Book) Levels(dst []Level, side Side, limit int) []Level {
@@ -45,7 +64,7 @@ func (b *Book) Levels(dst []Level, side Side, limit int) []Level {
 		if lv.shown == 0 {
 			continue
 		}
-		dst = append(dst, Level{Price: lv.price, Qty: lv.visible, Orders: int(lv.shown)})
+		dst = append(dst, lv.public())
 		if len(dst)-had == limit {
 			break
 		}

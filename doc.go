@@ -40,7 +40,8 @@
 //     bring it back; [Engine.Hash] compares.
 //  6. In FundsHeld, settle and release what the events say, each once. A hold
 //     is named by the ID of its command; a rejection of a late resend may
-//     name one that has ended, which is then released no more.
+//     name one that has ended, which is then released no more. When a command
+//     that was held for does not arrive, send a [Void] in its stead.
 //
 // A refusal is no error: Apply is total, and every command, however wrong,
 // gives at least one event. [Rejected] finds the [Reason].

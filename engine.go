@@ -40,7 +40,7 @@ type Config struct {
 	Check func(e *Engine, cmd *Command) Reason
 }
 
-// ErrConfig is what every refusal of a Config matches.
+// ErrConfig is what every refusal of a Config or MatcherConfig matches.
 var ErrConfig = errors.New("invalid config")
 
 // Engine is a deterministic state machine over many instruments and accounts:
@@ -64,7 +64,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{check: cfg.Check, config: cfg, nextExpiry: math.MaxInt64}
 	e.core.held = cfg.Funds == FundsHeld
-	mc := MatcherConfig{DedupSpan: cfg.DedupSpan, DedupCount: cfg.DedupCount, MaxOrders: cfg.MaxOrders}
+	mc := cfg.matcher()
 	e.risk = risk{mode: cfg.Funds, engine: e, maxAccounts: cfg.MaxAccounts, limits: newLimits()}
 	if cfg.MaxAccounts == 0 {
 		e.risk.maxAccounts = DefaultMaxAccounts
@@ -78,31 +78,26 @@ func NewEngine(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
+// matcher returns the settings of each instrument's Matcher.
+func (cfg *Config) matcher() MatcherConfig {
+	return MatcherConfig{DedupSpan: cfg.DedupSpan, DedupCount: cfg.DedupCount, MaxOrders: cfg.MaxOrders}
+}
+
 func (cfg *Config) validate() error {
-	within := func(field string, v, most int64) error {
-		if v < 0 || v > most {
-			return fmt.Errorf("%w: %s %d: expected 0 to %d", ErrConfig, field, v, most)
-		}
-		return nil
-	}
 	if cfg.Funds < FundsNone || cfg.Funds > FundsHeld {
 		return fmt.Errorf("%w: Funds %d: expected FundsNone, FundsLedger or FundsHeld", ErrConfig, cfg.Funds)
 	}
 	if len(cfg.Instruments) == 0 {
 		return fmt.Errorf("%w: Instruments: expected at least one", ErrConfig)
 	}
-	return errors.Join(
-		within("DedupSpan", int64(cfg.DedupSpan), math.MaxInt64),
-		within("DedupCount", int64(cfg.DedupCount), MaxDedupCount),
-		within("MaxOrders", int64(cfg.MaxOrders), MaxOrdersMax),
-		within("MaxAccounts", int64(cfg.MaxAccounts), MaxAccountsMax),
-	)
+	mc := cfg.matcher()
+	return errors.Join(mc.validate(), within("MaxAccounts", int64(cfg.MaxAccounts), MaxAccountsMax))
 }
 
 // list adds an instrument and its assets.
 func (e *Engine) list(in *Instrument, cfg MatcherConfig) error {
 	if in == nil {
-		return fmt.Errorf("%w: Instruments: nil", ErrConfig)
+		return missing("Instruments")
 	}
 	for len(e.markets) <= int(in.ID()) {
 		e.markets = append(e.markets, nil)

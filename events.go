@@ -177,6 +177,8 @@ const (
 	OutOfRange           Reason = 53
 	InvalidNumber        Reason = 54
 	DuplicateCommand     Reason = 55 // duplicate ClOrdID
+	Voided               Reason = 56 // what a void is answered with
+	InvalidID            Reason = 57 // a void without one
 )
 
 // Why an order is canceled, expired or amended.
@@ -216,6 +218,7 @@ var reasonNames = map[Reason]string{
 	NothingToAmend: "nothing to amend", BookFull: "book full", TooManyAccounts: "too many accounts", AmountOverflow: "amount overflow",
 	FundsNotKept: "engine keeps no funds", OffTick: "off the tick", OffLot: "off the lot", OffScale: "too many decimals",
 	OutOfRange: "out of range", InvalidNumber: "invalid number", DuplicateCommand: "duplicate command",
+	Voided: "voided", InvalidID: "invalid command id",
 	ByRequest: "requested", ByReplace: "replaced", ByMassCancel: "mass cancel", ByKillSwitch: "kill switch", ByReduce: "reduced",
 	ByAmend: "amended to nothing", ImmediateRemainder: "immediate remainder", FillOrKill: "fill or kill", MinQtyNotMet: "minimum quantity not met",
 	NoLiquidity: "no liquidity", FundsExhausted: "funds exhausted", BySelfTrade: "self-trade prevention",
@@ -241,7 +244,7 @@ var eventNames = [...]string{"", "accepted", "rejected", "duplicate", "traded", 
 func (k EventKind) String() string { return nameOf(int(k), eventNames[:]) }
 
 var commandNames = [...]string{"", "new order", "cancel", "reduce", "amend", "replace", "mass cancel", "kill", "lift kill", "advance time",
-	"end day", "reference price", "last price", "deposit", "withdraw", "limit", "fees", "account state", "instrument state"}
+	"end day", "reference price", "last price", "deposit", "withdraw", "limit", "fees", "account state", "instrument state", "void"}
 
 // String names the kind in lower case.
 func (k CommandKind) String() string { return nameOf(int(k), commandNames[:]) }

@@ -354,7 +354,7 @@ func names[E interface {
 }
 
 func TestNamesOfEnums(t *testing.T) {
-	names(t, exchange.KindNewOrder, exchange.KindInstrumentState)
+	names(t, exchange.KindNewOrder, exchange.KindVoid)
 	names(t, exchange.EventAccepted, exchange.EventInstrumentStateSet)
 	names(t, exchange.Buy, exchange.Sell)
 	names(t, exchange.Limit, exchange.TakeProfitLimit)
@@ -377,14 +377,14 @@ func TestReasons(t *testing.T) {
 		assert.Equal(t, name, r.Error())
 		assert.NotContains(t, seen, name)
 		seen[name] = r
-		valid := r >= exchange.InvalidKind && r <= exchange.DuplicateCommand || r >= exchange.ByRequest && r <= exchange.ByEndOfDay
+		valid := r >= exchange.InvalidKind && r <= exchange.InvalidID || r >= exchange.ByRequest && r <= exchange.ByEndOfDay
 		assert.Equal(t, !valid, strings.HasPrefix(name, "reason "), "%d: %q", uint(r), name)
 		assert.Equal(t, strings.ToLower(name), name)
 		if valid {
 			named++
 		}
 	}
-	assert.Equal(t, 70, named)
+	assert.Equal(t, 72, named)
 
 	s := newStage(t, []string{"ledger"})
 	reason, refused := exchange.Rejected(s.must("a1 buy 1@100"))

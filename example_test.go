@@ -35,6 +35,14 @@ func exampleEngine(funds exchange.Funds) (*exchange.Engine, *exchange.Instrument
 	return engine, inst
 }
 
+func exampleMatcher() *exchange.Matcher {
+	matcher, err := exchange.NewMatcher(exampleInstrument(), exchange.MatcherConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return matcher
+}
+
 // Two orders meet: the trade prints at the price of the one that rested.
 func ExampleEngine() {
 	engine, inst := exampleEngine(exchange.FundsNone)
@@ -107,7 +115,10 @@ func ExampleEngine_Restore() {
 
 // A Matcher is one order book without accounts and risk.
 func ExampleMatcher() {
-	matcher := exchange.NewMatcher(exampleInstrument(), exchange.MatcherConfig{})
+	matcher, err := exchange.NewMatcher(exampleInstrument(), exchange.MatcherConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	for _, cmd := range []exchange.Command{
 		exchange.LimitOrder(1, 1, exchange.Sell, 6_400_000, 300),
 		exchange.LimitOrder(1, 2, exchange.Sell, 6_400_000, 300),
@@ -194,7 +205,7 @@ func ExampleCommand() {
 
 // A smaller quantity keeps the place in the queue, any other change loses it.
 func ExampleAmend() {
-	matcher := exchange.NewMatcher(exampleInstrument(), exchange.MatcherConfig{})
+	matcher := exampleMatcher()
 	for _, cmd := range []exchange.Command{
 		exchange.LimitOrder(1, 1, exchange.Buy, 6_390_000, 500),
 		exchange.LimitOrder(1, 2, exchange.Buy, 6_390_000, 500),
@@ -226,7 +237,7 @@ func ExampleRejected() {
 // The book is read by level, by order, and by place in the queue, into the
 // caller's slices.
 func ExampleBook() {
-	matcher := exchange.NewMatcher(exampleInstrument(), exchange.MatcherConfig{})
+	matcher := exampleMatcher()
 	iceberg := exchange.LimitOrder(1, 3, exchange.Sell, 6_400_100, 900)
 	iceberg.DisplayQty = 100
 	for _, cmd := range []exchange.Command{
@@ -252,6 +263,48 @@ func ExampleBook() {
 	// order 2 6400100 200 of 200
 	// order 3 6400100 100 of 900
 	// 1 order with 200 lots before order 3
+}
+
+// After a command only the prices its events name need to be read again.
+func ExampleBook_Level() {
+	matcher := exampleMatcher()
+	var events []exchange.Event
+	for _, cmd := range []exchange.Command{
+		exchange.LimitOrder(1, 1, exchange.Sell, 6_400_000, 500),
+		exchange.LimitOrder(1, 2, exchange.Sell, 6_400_100, 200),
+		exchange.LimitOrder(1, 3, exchange.Buy, 6_400_100, 600),
+	} {
+		events = matcher.Apply(events[:0], &cmd)
+	}
+	for _, ev := range events {
+		if ev.Kind == exchange.EventTrade {
+			level, ok := matcher.Book().Level(ev.Side.Opposite(), ev.Price)
+			fmt.Println(ev.Price, level.Qty, level.Orders, ok)
+		}
+	}
+	// Output:
+	// 6400000 0 0 false
+	// 6400100 100 1 true
+}
+
+// A void releases what is held for an order that got lost on the way, and
+// keeps the order out should it come after all.
+func ExampleVoid() {
+	engine, inst := exampleEngine(exchange.FundsHeld)
+	order := exchange.LimitOrder(inst.ID(), 1, exchange.Buy, 5_000_000, 100)
+	order.ID, order.Held, order.Time = exchange.CommandID{1}, 501_000_000, 1_700_000_000_000_000_000
+
+	void := exchange.Void(inst.ID(), order.Account, order.ID)
+	void.Held, void.Time = order.Held, order.Time+60_000_000_000 // a minute later
+	for _, cmd := range []exchange.Command{void, order, void} {
+		for _, ev := range engine.Apply(nil, &cmd) {
+			fmt.Println(ev.Kind, ev.Reason, ev.Release)
+		}
+	}
+	// Output:
+	// rejected voided 501000000
+	// duplicate duplicate command 0
+	// duplicate duplicate command 0
 }
 
 // tape is a Handler that prints trades.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +26,9 @@ func fundsName(mode exchange.Funds) string {
 // TestFundsHeld: whoever keeps the funds outside and reads events alone has at
 // every event just what the order needs, never pays out of an empty hold, and
 // has none left when all orders are gone: FUNDS-001, FUNDS-002, FUNDS-003,
-// FUNDS-004, FUNDS-005, FUNDS-006, FUNDS-007, FUNDS-010, FEE-001.
+// FUNDS-004, FUNDS-005, FUNDS-006, FUNDS-007, FUNDS-010, FEE-001. Some commands
+// get lost once they are held for; a void releases that, and no order comes
+// to life without a hold, however late it arrives: VOID-002, VOID-004.
 func TestFundsHeld(t *testing.T) {
 	checkRandom(t, 150, func(pick picker) string {
 		insts := modelInstruments(t)
@@ -33,16 +36,28 @@ func TestFundsHeld(t *testing.T) {
 		s, f := newSettler(insts), newFollower(insts)
 		g := newGenerator(pick, exchange.FundsHeld, false)
 		g.book = e.Book
-		var sent []exchange.Command
+		var sent, lost []exchange.Command
+		step := func(i int, cmd exchange.Command) string {
+			if d := heldStep(e, s, f, &cmd, lost); d != "" {
+				return fmt.Sprintf("command %d, %+v: %s", i, cmd, d)
+			}
+			return ""
+		}
 		steps := 50 + pick(300)
-		for i := range steps + 6 {
+		for i := range steps {
 			var cmd exchange.Command
 			switch {
-			case i >= steps: // all is lifted, then all canceled
-				cmd = []exchange.Command{exchange.LiftKill(0, 0), exchange.LiftKill(1, 0), exchange.LiftKill(3, 0),
-					exchange.MassCancel(1, 0), exchange.MassCancel(3, 0), exchange.MassCancel(0, 0)}[i-steps]
 			case len(sent) > 0 && g.one(20):
 				cmd = sent[pick(len(sent))] // to the letter, with its hold
+			case len(sent) > 0 && g.one(30):
+				cmd = voidOf(sent[pick(len(sent))], g.now)
+			case len(lost) > 0 && g.one(10): // arrives after all, or is given up and may arrive then
+				j := pick(len(lost))
+				cmd = lost[j]
+				sent, lost = append(sent, cmd), slices.Delete(lost, j, j+1)
+				if !g.one(4) {
+					cmd = voidOf(cmd, g.now)
+				}
 			default:
 				cmd = g.command()
 				if g.one(40) {
@@ -53,10 +68,28 @@ func TestFundsHeld(t *testing.T) {
 				if g.one(10) {
 					cmd.Time -= exchange.Time(pick(150))
 				}
+				if asset, known := heldAsset(e, &cmd); known && g.one(15) {
+					s.hold(&cmd, asset)
+					lost = append(lost, cmd)
+					continue
+				}
 				sent = append(sent, cmd)
 			}
-			if d := heldStep(e, s, f, &cmd); d != "" {
-				return fmt.Sprintf("command %d, %+v: %s", i, cmd, d)
+			if d := step(i, cmd); d != "" {
+				return d
+			}
+		}
+		for len(lost) > 0 {
+			cmd := voidOf(lost[0], g.now)
+			lost = lost[1:]
+			if d := step(steps, cmd); d != "" {
+				return d
+			}
+		}
+		for _, cmd := range []exchange.Command{exchange.LiftKill(0, 0), exchange.LiftKill(1, 0), exchange.LiftKill(3, 0),
+			exchange.MassCancel(1, 0), exchange.MassCancel(3, 0), exchange.MassCancel(0, 0)} {
+			if d := step(steps, cmd); d != "" {
+				return d
 			}
 		}
 		if len(s.holds) != 0 {
@@ -66,23 +99,40 @@ func TestFundsHeld(t *testing.T) {
 	})
 }
 
-// heldStep holds for a command, applies it, settles its events and compares
-// the holds with the engine's.
-func heldStep(e *exchange.Engine, s *settler, f *follower, cmd *exchange.Command) string {
-	asset := exchange.AssetID(0)
-	if b := e.Book(cmd.Instrument); b != nil {
-		side := cmd.Side
-		if cmd.Kind != exchange.KindNewOrder {
-			o, ok := b.Order(cmd.OrderID)
-			if !ok {
-				o, _ = b.OrderByCommand(cmd.OrigID)
-			}
-			side = o.Side
-		}
-		if asset = b.Instrument().Quote().ID; side == exchange.Sell {
-			asset = b.Instrument().Base().ID
-		}
+// voidOf returns the void that stands for a command.
+func voidOf(cmd exchange.Command, now exchange.Time) exchange.Command {
+	void := exchange.Void(cmd.Instrument, cmd.Account, cmd.ID)
+	if void.Time = now; bringsHeld(cmd.Kind) {
+		void.Held = cmd.Held
 	}
+	return void
+}
+
+// heldAsset returns what a command has to be held for in; known is false when
+// it means an order that is not there.
+func heldAsset(e *exchange.Engine, cmd *exchange.Command) (asset exchange.AssetID, known bool) {
+	b := e.Book(cmd.Instrument)
+	if b == nil {
+		return 0, false
+	}
+	side, known := cmd.Side, true
+	if cmd.Kind != exchange.KindNewOrder {
+		var o exchange.Order
+		if o, known = b.Order(cmd.OrderID); !known {
+			o, known = b.OrderByCommand(cmd.OrigID)
+		}
+		side = o.Side
+	}
+	if side == exchange.Sell {
+		return b.Instrument().Base().ID, known
+	}
+	return b.Instrument().Quote().ID, known
+}
+
+// heldStep holds for a command, applies it, settles its events and compares
+// the holds with the engine's; those of lost commands are not the engine's.
+func heldStep(e *exchange.Engine, s *settler, f *follower, cmd *exchange.Command, lost []exchange.Command) string {
+	asset, _ := heldAsset(e, cmd)
 	s.hold(cmd, asset)
 	f.cmd = cmd
 	held := func(id exchange.CommandID) exchange.Amount {
@@ -110,8 +160,13 @@ func heldStep(e *exchange.Engine, s *settler, f *follower, cmd *exchange.Command
 			}
 		}
 	}
+	for i := range lost {
+		if s.holds[lost[i].ID] != nil {
+			live++
+		}
+	}
 	if live != len(s.holds) {
-		return fmt.Sprintf("%d holds for %d live orders", len(s.holds), live)
+		return fmt.Sprintf("%d holds for %d live orders and lost commands", len(s.holds), live)
 	}
 	for _, asset := range []exchange.AssetID{0, 1, 2, 5} {
 		if n := s.total(asset); n != 0 {

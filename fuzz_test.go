@@ -52,7 +52,7 @@ func (b *fuzzBytes) number(usual int64, span byte) int64 {
 func (b *fuzzBytes) command(now *exchange.Time) exchange.Command {
 	*now += exchange.Time(b.byte() % 16)
 	c := exchange.Command{
-		Kind:            exchange.CommandKind(b.number(1, 18)),
+		Kind:            exchange.CommandKind(b.number(1, 19)),
 		Instrument:      exchange.InstrumentID(b.number(1, 4)),
 		Account:         exchange.AccountID(b.number(1, 4)),
 		ID:              numbered(int(b.number(0, 64))),
@@ -103,8 +103,12 @@ func (b *fuzzBytes) command(now *exchange.Time) exchange.Command {
 // keeps its invariants and does not panic.
 func FuzzApply(f *testing.F) {
 	limit := make([]byte, 30) // one limit order
+	void, named := slices.Clone(limit), slices.Clone(limit)
+	void[1], void[4], void[12], named[4] = 18, 7, 1, 7 // kind, id, held; the same id
 	for mode := range byte(len(modelModes)) {
 		f.Add(mode, slices.Repeat(limit, 3))
+		f.Add(mode, slices.Concat(void, named, void)) // a command that comes too late
+		f.Add(mode, slices.Concat(named, void))
 		for seed := range uint64(4) {
 			rng := rand.New(rand.NewPCG(seed, uint64(mode)))
 			data := make([]byte, 900)

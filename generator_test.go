@@ -285,6 +285,12 @@ func (g *generator) admin() exchange.Command {
 			g.undo = append(g.undo, exchange.SetInstrumentState(inst, exchange.InstrumentTrading))
 		}
 		return exchange.SetInstrumentState(inst, state)
+	case 18:
+		c := exchange.Void(g.instrument(), acct, exchange.CommandID{}) // next gives it one, mostly
+		if g.mode == exchange.FundsHeld || g.one(8) {
+			c.Held = exchange.Amount(g.pick(60_000))
+		}
+		return c
 	default:
 		return exchange.AdvanceTime(inst, g.now)
 	}
@@ -302,6 +308,9 @@ func (g *generator) limit(inst exchange.InstrumentID, acct exchange.AccountID) e
 		value = []int64{int64(g.pick(10)), 30 + int64(g.pick(60)), 5 + int64(g.pick(20)), 10_000 + int64(g.pick(90_000)),
 			3 + int64(g.pick(8)), 20 + int64(g.pick(50)), 80 + int64(g.pick(15)), 105 + int64(g.pick(15)),
 			int64(g.pick(200_000)), int64(g.pick(200_000))}[kind-1]
+	}
+	if g.one(30) {
+		value = wild[g.pick(len(wild))]
 	}
 	if kind >= exchange.LimitMinPrice && !g.one(5) {
 		inst, acct = g.instrument(), 0

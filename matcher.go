@@ -1,5 +1,11 @@
 package exchange
 
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
 // MaxIcebergParts is the largest number of slices of an iceberg: its open
 // quantity over its DisplayQty, rounded up. It bounds the trades that one
 // resting order can cause.
@@ -8,11 +14,28 @@ const MaxIcebergParts = 1000
 // unlimited lies beyond every coordinate of a level and before noLevel.
 const unlimited = noLevel - 1
 
-// MatcherConfig holds the settings of a Matcher; the zero value is good.
+// MatcherConfig holds the settings of a Matcher, those of Config that are about
+// one instrument; the zero value is good.
 type MatcherConfig struct {
-	DedupSpan  Time // 0: DefaultDedupSpan
-	DedupCount int  // 0: DefaultDedupCount
-	MaxOrders  int  // live orders; 0: DefaultMaxOrders
+	DedupSpan  Time // how long a command id is remembered, in ns; 0: DefaultDedupSpan
+	DedupCount int  // how many ids, 1 to MaxDedupCount; 0: DefaultDedupCount
+	MaxOrders  int  // live orders, 1 to MaxOrdersMax; 0: DefaultMaxOrders
+}
+
+func (cfg *MatcherConfig) validate() error {
+	return errors.Join(
+		within("DedupSpan", int64(cfg.DedupSpan), math.MaxInt64),
+		within("DedupCount", int64(cfg.DedupCount), MaxDedupCount),
+		within("MaxOrders", int64(cfg.MaxOrders), MaxOrdersMax),
+	)
+}
+
+// within checks a setting that has a default for 0.
+func within(field string, v, most int64) error {
+	if v < 0 || v > most {
+		return fmt.Errorf("%w: %s %d: expected 0 to %d", ErrConfig, field, v, most)
+	}
+	return nil
 }
 
 // Matcher is the order book of one instrument with price-time matching, and
@@ -47,11 +70,23 @@ type Matcher struct {
 	seats seats
 }
 
-// NewMatcher returns an empty book for the instrument.
-func NewMatcher(inst *Instrument, cfg MatcherConfig) *Matcher {
+// NewMatcher returns an empty book for the instrument. An error matches
+// ErrConfig.
+func NewMatcher(inst *Instrument, cfg MatcherConfig) (*Matcher, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if inst == nil {
+		return nil, missing("Instrument")
+	}
 	m := &Matcher{core: &core{}}
 	m.init(inst, cfg)
-	return m
+	return m, nil
+}
+
+// missing refuses a nil instrument.
+func missing(field string) error {
+	return fmt.Errorf("%w: %s nil: expected an instrument", ErrConfig, field)
 }
 
 func (m *Matcher) init(inst *Instrument, cfg MatcherConfig) {
@@ -132,6 +167,8 @@ func (m *Matcher) apply(cmd *Command, before Time) {
 		reason = m.advanceTime(cmd, before)
 	case KindEndDay:
 		m.endDay(cmd)
+	case KindVoid:
+		reason = m.void(cmd)
 	default:
 		reason = m.administer(cmd)
 	}

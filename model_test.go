@@ -78,7 +78,7 @@ func newSystem(t require.TestingT, mode exchange.Funds, alone bool, fault refere
 func newSystemOf(t require.TestingT, mode exchange.Funds, alone bool, fault reference.Fault, insts []*exchange.Instrument) *system {
 	s := &system{mode: mode, insts: insts}
 	if alone {
-		s.matcher = exchange.NewMatcher(s.insts[0], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders})
+		s.matcher = newMatcher(t, s.insts[0], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders})
 		s.apply = s.matcher
 	} else {
 		s.engine = newModelEngine(t, s.insts, mode)
@@ -87,6 +87,12 @@ func newSystemOf(t require.TestingT, mode exchange.Funds, alone bool, fault refe
 	s.model = reference.New(reference.Config{Funds: uint8(mode), Instruments: s.insts, DedupSpan: 120,
 		DedupCount: modelDedupCount, MaxOrders: modelMaxOrders, MaxAccounts: 4, Faults: fault, Matcher: alone})
 	return s
+}
+
+func newMatcher(t require.TestingT, inst *exchange.Instrument, cfg exchange.MatcherConfig) *exchange.Matcher {
+	m, err := exchange.NewMatcher(inst, cfg)
+	require.NoError(t, err)
+	return m
 }
 
 func newModelEngine(t require.TestingT, insts []*exchange.Instrument, mode exchange.Funds) *exchange.Engine {
@@ -232,11 +238,38 @@ func (s *system) sameBook(b *exchange.Book, in *exchange.Instrument) string {
 				return fmt.Sprintf("level %+v, expected %+v", levels[i], want[i])
 			}
 		}
+		if d := sameLevel(b, side, levels); d != "" {
+			return d
+		}
 		if d := sameOrders(b.Orders(nil, side, 0), s.model.Orders(in.ID(), side)); d != "" {
 			return d
 		}
 	}
 	return sameOrders(b.Pending(nil), s.model.Pending(in.ID()))
+}
+
+// sameLevel compares Level with Levels, also where there is nothing: at the
+// prices that are drawn, of orders that only wait or hide among them, and at
+// those a hash could take for others.
+func sameLevel(b *exchange.Book, side exchange.Side, levels []exchange.Level) string {
+	want := map[exchange.Price]exchange.Level{0: {}, -1: {}, -100: {}, 1 << 60: {}, 1<<32 + 100: {}, 1<<63 - 1: {}, -1 << 63: {}}
+	for px := exchange.Price(93); px < 108; px++ {
+		want[px] = exchange.Level{}
+	}
+	for _, lv := range levels {
+		want[lv.Price] = lv
+	}
+	for px, lv := range want {
+		if got, ok := b.Level(side, px); got != lv || ok != (lv.Orders > 0) {
+			return fmt.Sprintf("level at %d: %+v, %v, expected %+v", px, got, ok, lv)
+		}
+		for _, none := range []exchange.Side{0, 3, 255} {
+			if got, ok := b.Level(none, px); ok || got != (exchange.Level{}) {
+				return fmt.Sprintf("level of side %d at %d: %+v, %v", none, px, got, ok)
+			}
+		}
+	}
+	return ""
 }
 
 func sameOrders(got, want []exchange.Order) string {

@@ -244,9 +244,9 @@ func TestRestoreForeign(t *testing.T) {
 	assert.ErrorIs(t, m.Restore(snapshot), exchange.ErrSnapshotForeign, "an engine into a matcher")
 	for _, cfg := range []exchange.MatcherConfig{{DedupSpan: 121, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders},
 		{DedupSpan: 120, DedupCount: modelDedupCount + 1, MaxOrders: modelMaxOrders}, {DedupSpan: 120, DedupCount: modelDedupCount}} {
-		assert.ErrorIs(t, exchange.NewMatcher(m.Book().Instrument(), cfg).Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign)
+		assert.ErrorIs(t, newMatcher(t, m.Book().Instrument(), cfg).Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign)
 	}
-	assert.ErrorIs(t, exchange.NewMatcher(modelInstruments(t)[1], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders}).
+	assert.ErrorIs(t, newMatcher(t, modelInstruments(t)[1], exchange.MatcherConfig{DedupSpan: 120, DedupCount: modelDedupCount, MaxOrders: modelMaxOrders}).
 		Restore(m.AppendSnapshot(nil)), exchange.ErrSnapshotForeign)
 	assert.NoError(t, e.Restore(resealed(slices.Clone(snapshot))))
 	assert.Equal(t, hashes, [][32]byte{e.Hash(), m.Hash()})

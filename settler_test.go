@@ -35,12 +35,22 @@ func newSettler(insts []*exchange.Instrument) *settler {
 // hold sets aside what a command brings, before it is sent. An id is held for
 // once only, however often the command is sent.
 func (s *settler) hold(cmd *exchange.Command, asset exchange.AssetID) {
-	if s.known[cmd.ID] || cmd.Kind != exchange.KindNewOrder && cmd.Kind != exchange.KindAmend && cmd.Kind != exchange.KindReplace {
+	if s.known[cmd.ID] || !bringsHeld(cmd.Kind) {
 		return
 	}
 	s.known[cmd.ID] = true
 	s.credit(cmd.Account, asset, -max(cmd.Held, 0))
 	s.put(cmd.ID, cmd.Account, asset, max(cmd.Held, 0))
+}
+
+// bringsHeld reports whether commands of a kind are held for; a void is for the
+// command it stands for.
+func bringsHeld(kind exchange.CommandKind) bool {
+	switch kind {
+	case exchange.KindNewOrder, exchange.KindAmend, exchange.KindReplace, exchange.KindVoid:
+		return true
+	}
+	return false
 }
 
 func (s *settler) put(id exchange.CommandID, account exchange.AccountID, asset exchange.AssetID, n exchange.Amount) {

@@ -379,7 +379,10 @@ func (m *Matcher) Restore(data []byte) error {
 	if err != nil {
 		return err
 	}
-	fresh := NewMatcher(m.book.inst, m.config)
+	fresh, err := NewMatcher(m.book.inst, m.config)
+	if err != nil {
+		return err
+	}
 	fresh.now = Time(r.within(0, math.MaxInt64, "the clock is negative"))
 	if err := fresh.decode(r); err != nil {
 		return err

@@ -19,9 +19,9 @@ type stream struct {
 //go:noinline
 func (c *core) grow() { c.out = append(c.out, Event{})[:len(c.out)] }
 
-// brought returns what is held for a command itself.
+// brought returns what is held for a command itself; for a void, under its id.
 func (c *core) brought(cmd *Command) Amount {
-	if c.held && (cmd.Kind == KindNewOrder || cmd.Kind == KindAmend || cmd.Kind == KindReplace) && cmd.Held > 0 {
+	if c.held && (cmd.Kind == KindNewOrder || cmd.Kind == KindAmend || cmd.Kind == KindReplace || cmd.Kind == KindVoid) && cmd.Held > 0 {
 		return cmd.Held
 	}
 	return 0

@@ -140,7 +140,7 @@ func newStage(t *testing.T, options []string) *stage {
 func (s *stage) make() {
 	cfg, alone := stageConfig(s.t, s.options)
 	if alone {
-		s.matcher = exchange.NewMatcher(cfg.Instruments[0],
+		s.matcher = newMatcher(s.t, cfg.Instruments[0],
 			exchange.MatcherConfig{DedupSpan: cfg.DedupSpan, DedupCount: cfg.DedupCount, MaxOrders: cfg.MaxOrders})
 		return
 	}

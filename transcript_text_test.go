@@ -29,6 +29,7 @@ import (
 //	a1 cancel #3, a1 cancel #x (by command id), a1 reduce #3 2, a1 amend #3 4@101, a1 replace #3 @101 stop=95
 //	masscancel, kill, lift, time 50, endday, reference 100, last 100, fees -10 20
 //	a1 deposit 500 usd, a1 limit openorders 3, a1 state suspended, state halted
+//	a1 void id=x held=500
 //
 // inst=2 goes to another instrument; Field=value sets any field of the
 // Command, wrong values included. Numbers may be 2^k, 2^k+n, 2^k-n, -2^k.
@@ -105,7 +106,8 @@ var verbs = map[string]exchange.CommandKind{
 	"amend": exchange.KindAmend, "replace": exchange.KindReplace, "masscancel": exchange.KindMassCancel, "kill": exchange.KindKill,
 	"lift": exchange.KindLiftKill, "time": exchange.KindAdvanceTime, "endday": exchange.KindEndDay, "reference": exchange.KindReferencePrice,
 	"last": exchange.KindLastPrice, "deposit": exchange.KindDeposit, "withdraw": exchange.KindWithdraw, "limit": exchange.KindLimit,
-	"fees": exchange.KindFees, "state": exchange.KindInstrumentState, "nothing": 0,
+	"fees": exchange.KindFees, "state": exchange.KindInstrumentState,
+	"void": exchange.KindVoid, "nothing": 0,
 }
 
 var limitNames = []string{"", "openorders", "position", "orderqty", "ordernotional", "messages", "window", "minprice", "maxprice", "collarup", "collardown"}

@@ -74,6 +74,17 @@ func (e *Engine) advanceTime() exchange.Reason {
 	return 0
 }
 
+// void is VOID-001.
+func (e *Engine) void() exchange.Reason {
+	if e.cmd.ID == (exchange.CommandID{}) {
+		return exchange.InvalidID
+	}
+	if reason := e.checkHeld(e.cmd); reason != 0 {
+		return reason
+	}
+	return exchange.Voided
+}
+
 // endDay is TIME-004.
 func (e *Engine) endDay() exchange.Reason {
 	n := e.endAll(exchange.EventExpired, exchange.ByEndOfDay, func(o *order) bool { return o.TimeInForce == exchange.Day })

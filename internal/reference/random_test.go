@@ -38,7 +38,7 @@ func anyCommand(r *rand.Rand, e *reference.Engine, funds uint8) exchange.Command
 		c.Held = exchange.Amount(r.IntN(5000))
 	}
 	if r.IntN(8) == 0 {
-		c.Kind = exchange.CommandKind(r.IntN(18) + 1)
+		c.Kind = exchange.CommandKind(r.IntN(19) + 1)
 	} else if r.IntN(3) == 0 {
 		c.Kind = oneOf(r, exchange.KindCancel, exchange.KindReduce, exchange.KindAmend, exchange.KindReplace)
 	}

@@ -266,7 +266,7 @@ func (e *Engine) apply() {
 
 func (e *Engine) kindKnown() bool {
 	cmd := e.cmd
-	if cmd.Kind < exchange.KindNewOrder || cmd.Kind > exchange.KindInstrumentState {
+	if cmd.Kind < exchange.KindNewOrder || cmd.Kind > exchange.KindVoid {
 		return false
 	}
 	if !e.cfg.Matcher {
@@ -365,7 +365,7 @@ func (e *Engine) commandHeld() exchange.Amount {
 		return 0
 	}
 	switch e.cmd.Kind {
-	case exchange.KindNewOrder, exchange.KindAmend, exchange.KindReplace:
+	case exchange.KindNewOrder, exchange.KindAmend, exchange.KindReplace, exchange.KindVoid:
 		return max(e.cmd.Held, 0)
 	}
 	return 0
@@ -425,6 +425,8 @@ func (e *Engine) perform() exchange.Reason {
 		return e.setFees()
 	case exchange.KindAccountState:
 		return e.setAccountState()
+	case exchange.KindVoid:
+		return e.void()
 	}
 	return e.setInstrumentState()
 }

@@ -104,6 +104,10 @@ func TestRulesOfMatching(t *testing.T) {
 		{"RISK-003", []exchange.Command{exchange.SetLimit(1, 1, exchange.LimitPosition, 5), limit(1, buy, 1, 3)}, limit(1, buy, 1, 3),
 			[]string{"rejected: position limit"}},
 		{"DEDUP-001", []exchange.Command{limit(1, buy, 1, 1, withID(1))}, limit(1, buy, 1, 1, withID(1)), []string{"duplicate: duplicate command"}},
+		{"VOID-001", nil, exchange.Void(1, 1, id(1)), []string{"rejected: voided"}},
+		{"VOID-001 without an id", nil, exchange.Void(1, 1, id(0)), []string{"rejected: invalid command id"}},
+		{"VOID-001 comes first", []exchange.Command{exchange.Void(1, 1, id(1))}, limit(1, buy, 1, 1, withID(1)), []string{"duplicate: duplicate command"}},
+		{"VOID-002 comes last", []exchange.Command{limit(1, buy, 1, 1, withID(1))}, exchange.Void(1, 1, id(1)), []string{"duplicate: duplicate command"}},
 		{"CMD-002", nil, exchange.Cancel(0, 1, 1), []string{"rejected: unknown instrument"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -137,7 +141,7 @@ func TestFunds(t *testing.T) {
 	}
 }
 
-// FUNDS-003, FUNDS-005, FUNDS-006 and FUNDS-007: whose hold is released when.
+// FUNDS-003, FUNDS-005, FUNDS-006, FUNDS-007 and VOID-002: whose hold is released when.
 func TestHeld(t *testing.T) {
 	e := engine(t, reference.FundsHeld, fees("0", "0.1"))
 	same(t, run(e,
@@ -151,7 +155,8 @@ func TestHeld(t *testing.T) {
 		limit(2, sell, 10, 4, held(4)),
 		exchange.MarketOrder(1, 1, buy, 1),
 		changed(exchange.MarketToLimitOrder(1, 1, buy, 1), held(9)),
-		changed(exchange.Amend(1, 1, 3, 0, 3), held(2))),
+		changed(exchange.Amend(1, 1, 3, 0, 3), held(2)),
+		changed(exchange.Void(1, 1, id(1)), held(7)), changed(exchange.Void(1, 1, id(2)), held(1<<62+1))),
 		"rejected: insufficient funds, release 109/0",
 		"accepted 1: buy 10@10, release 5/0",
 		"rejected: insufficient funds, release 109/0",
@@ -162,7 +167,8 @@ func TestHeld(t *testing.T) {
 		"accepted 4: sell 4@10", "trade 4 x 3: 4@10, fee 4/0, release 0/4",
 		"rejected: worst price or funds required",
 		"accepted 5: buy 1@0, release 9/0", "canceled 5: 1 of 1, no liquidity",
-		"canceled 3: 6 of 10, amended to nothing, release 66/2")
+		"canceled 3: 6 of 10, amended to nothing, release 66/2",
+		"rejected: voided, release 7/0", "rejected: invalid held amount, release 4611686018427387905/0")
 }
 
 // MATCH-008 and FUNDS-001: a market-to-limit order with Funds.

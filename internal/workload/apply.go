@@ -24,7 +24,10 @@ func (s *Stream) Engine(cfg exchange.Config) *exchange.Engine {
 
 // Matcher returns a matcher that the stream's Commands can be applied to.
 func (s *Stream) Matcher(cfg exchange.MatcherConfig) *exchange.Matcher {
-	m := exchange.NewMatcher(s.Instrument, cfg)
+	m, err := exchange.NewMatcher(s.Instrument, cfg)
+	if err != nil {
+		panic(err) // as in Engine
+	}
 	Apply(nil, m, s.Prefill)
 	return m
 }

@@ -54,7 +54,10 @@ func TestNoRaceEngineAgrees(t *testing.T) {
 		heldOptions.Held = true
 		held := small(heldOptions)
 		for i, s := range small(o) {
-			m := exchange.NewMatcher(s.Instrument, exchange.MatcherConfig{})
+			m, err := exchange.NewMatcher(s.Instrument, exchange.MatcherConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if got := Look(m, s.Prefill); got.Rejected != 0 {
 				t.Errorf("%s: %d commands of Prefill rejected", s.Name, got.Rejected)
 			}
