@@ -341,9 +341,10 @@ type Balances interface {
 	// HoldByID returns a hold as it stands, or ErrNotFound.
 	HoldByID(ctx context.Context, acct exchange.AccountID, id exchange.CommandID) (HoldRecord, error)
 	// Placed returns holds that are still HoldPlaced and whose Time lies
-	// before the given one, oldest first, at most limit (1 to MaxQueryRows,
-	// ErrInvalid).
-	Placed(ctx context.Context, before exchange.Time, limit int) ([]HoldRecord, error)
+	// before the given one, oldest first by (Time, ID), those after the last
+	// one of the page before (nil: from the oldest), at most limit (1 to
+	// MaxQueryRows, ErrInvalid). The hold named by after need not be there.
+	Placed(ctx context.Context, before exchange.Time, after *HoldRecord, limit int) ([]HoldRecord, error)
 	// Settle books one journal item. It may be repeated: each account takes an
 	// item once, guarded by the last position it took of the instrument. Items
 	// come in order: ErrGap when c lies beyond Settled+1; at or below it
