@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/pipeline"
@@ -43,10 +44,6 @@ func (b *Balances) hold(h *pipeline.Hold) error {
 	case b.open >= b.cfg.MaxHolds:
 		return fmt.Errorf("%w: %d holds", pipeline.ErrFull, b.open)
 	}
-	if h.Time > b.now {
-		b.now = h.Time
-		b.forget()
-	}
 	if err := b.check(h); err != nil {
 		return err
 	}
@@ -66,6 +63,8 @@ func (b *Balances) hold(h *pipeline.Hold) error {
 	b.holds[key] = mine
 	b.placed.Set(mine)
 	b.open++
+	b.now = max(b.now, h.Time)
+	b.forget()
 	return nil
 }
 
@@ -199,15 +198,18 @@ func (b *Balances) settle(c pipeline.Committed, s *pipeline.Settlement) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	venue := slices.Clone(b.venue[inst])
+	for i := range s.Fees {
+		f, delta := balance(&venue, s.Fees[i].Asset), s.Fees[i].Available
+		if sum := f.Available + delta; (sum > f.Available) != (delta > 0) {
+			return fmt.Errorf("%w: fees of asset %d: %d %+d", pipeline.ErrInvalid, f.Asset, f.Available, delta)
+		}
+		f.Available += delta
+	}
 	for i := range s.Accounts {
 		if err := b.settleAccount(c, &s.Accounts[i]); err != nil {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
-	}
-	venue := b.venue[inst]
-	for i := range s.Fees {
-		f := balance(&venue, s.Fees[i].Asset)
-		f.Available += s.Fees[i].Available
 	}
 	b.venue[inst] = venue
 	b.settled[inst] = pos
