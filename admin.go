@@ -53,7 +53,13 @@ func (m *Matcher) void(cmd *Command) Reason {
 	if reason := m.checkHeld(cmd); reason != 0 {
 		return reason
 	}
-	return Voided
+	switch {
+	case cmd.Value == 0:
+		return Voided
+	case cmd.Value < 0 || cmd.Value > maxReason:
+		return InvalidValue
+	}
+	return Reason(cmd.Value) // VOID-005
 }
 
 // checkTime is TIME-003.

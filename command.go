@@ -25,7 +25,7 @@ const (
 	KindFees            CommandKind = 16 // MakerFee, TakerFee
 	KindAccountState    CommandKind = 17 // Account, AccountState; Instrument is 0
 	KindInstrumentState CommandKind = 18 // InstrumentState
-	KindVoid            CommandKind = 19 // Account, Held; ID is that of the command it stands for
+	KindVoid            CommandKind = 19 // Account, Held, Value: the Reason to give, 0: Voided; ID is that of the command it stands for
 )
 
 // LimitKind names a limit that KindLimit sets. Whose limit it is follows from
@@ -102,7 +102,7 @@ type Command struct {
 	Funds           Amount // a budget in quote atoms, fee included; the amount of a deposit or withdrawal
 	Held            Amount // FundsHeld only: what is held for this command
 	Expire          Time   // of a GTD order
-	Value           int64  // of a limit
+	Value           int64  // of a limit; of a void the Reason
 	MakerFee        FeeRate
 	TakerFee        FeeRate
 }
@@ -272,7 +272,8 @@ func SetInstrumentState(inst InstrumentID, state InstrumentState) Command {
 // arrived. Set Held to what is held for it. Unless the id is known it is used
 // up, and the rejection, Voided, releases Held; should the command arrive
 // after all, it is a duplicate. Set Time, and not before that of the command:
-// then this holds however late it comes (VOID-004).
+// then this holds however late it comes (VOID-004). Whoever has refused the
+// command before the engine saw it sets Value to the Reason (VOID-005).
 func Void(inst InstrumentID, acct AccountID, id CommandID) Command {
 	return Command{Kind: KindVoid, Instrument: inst, Account: acct, ID: id}
 }

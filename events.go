@@ -201,6 +201,9 @@ const (
 	ReasonUser         Reason = 1000
 )
 
+// maxReason is the highest Reason there can be.
+const maxReason = 1<<16 - 1
+
 var reasonNames = map[Reason]string{
 	InvalidKind: "invalid command kind", UnknownInstrument: "unknown instrument", UnknownAccount: "unknown account",
 	UnknownAsset: "unknown asset", UnknownOrder: "unknown order", StaleCommand: "stale command", TimeBackwards: "time goes backwards",

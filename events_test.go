@@ -3,6 +3,7 @@ package exchange_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -396,4 +397,23 @@ func TestReasons(t *testing.T) {
 	var as exchange.Reason
 	assert.True(t, errors.As(fmt.Errorf("order 7: %w", err), &as))
 	assert.Equal(t, exchange.InsufficientFunds, as)
+}
+
+// TestVoidReason: VOID-005.
+func TestVoidReason(t *testing.T) {
+	for value, want := range map[int64]exchange.Reason{
+		0: exchange.Voided, 1: exchange.InvalidKind, int64(exchange.MessageRate): exchange.MessageRate, 1<<16 - 1: 1<<16 - 1,
+		1 << 16: exchange.InvalidValue, -1: exchange.InvalidValue, math.MaxInt64: exchange.InvalidValue, math.MinInt64: exchange.InvalidValue,
+	} {
+		e := smallEngine(t, exchange.FundsHeld)
+		cmd := exchange.Void(1, 1, exchange.CommandID{1})
+		cmd.Value, cmd.Held = value, 7
+		got := e.Apply(nil, &cmd)
+		if reason, bad := exchange.Rejected(got); !bad || reason != want || got[0].Release != 7 {
+			t.Errorf("a void with Value %d gives %+v, expected a rejection for %s that releases 7", value, got, want)
+		}
+		if reason, _ := exchange.Rejected(e.Apply(nil, &cmd)); reason != exchange.DuplicateCommand {
+			t.Errorf("a void with Value %d leaves its id unused: %s", value, reason)
+		}
+	}
 }

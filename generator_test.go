@@ -287,6 +287,7 @@ func (g *generator) admin() exchange.Command {
 		return exchange.SetInstrumentState(inst, state)
 	case 18:
 		c := exchange.Void(g.instrument(), acct, exchange.CommandID{}) // next gives it one, mostly
+		c.Value = []int64{0, 0, int64(exchange.InsufficientFunds), 1<<16 - 1, 1 << 16, -1}[g.pick(6)]
 		if g.mode == exchange.FundsHeld || g.one(8) {
 			c.Held = exchange.Amount(g.pick(60_000))
 		}

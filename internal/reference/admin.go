@@ -82,6 +82,12 @@ func (e *Engine) void() exchange.Reason {
 	if reason := e.checkHeld(e.cmd); reason != 0 {
 		return reason
 	}
+	if e.cmd.Value < 0 || e.cmd.Value > 65_535 {
+		return exchange.InvalidValue
+	}
+	if e.cmd.Value > 0 {
+		return exchange.Reason(e.cmd.Value)
+	}
 	return exchange.Voided
 }
 
