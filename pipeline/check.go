@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/castlecloud/exchange"
@@ -34,6 +36,15 @@ func (s *Settlement) Check() error {
 				return fmt.Errorf("settlement: %w: Accounts[%d].Holds[%d] is out of order, expected ids above 0 in rising order", ErrInvalid, i, j)
 			}
 			held.add(h.Asset, h.Delta, -1)
+		}
+		for j := range a.Refused {
+			id := &a.Refused[j]
+			if *id == (exchange.CommandID{}) || j > 0 && string(id[:]) <= string(a.Refused[j-1][:]) {
+				return fmt.Errorf("settlement: %w: Accounts[%d].Refused[%d] is out of order, expected ids above 0 in rising order", ErrInvalid, i, j)
+			}
+			if _, found := slices.BinarySearchFunc(a.Holds, id, func(h HoldChange, id *exchange.CommandID) int { return bytes.Compare(h.ID[:], id[:]) }); found {
+				return fmt.Errorf("settlement: %w: Accounts[%d].Refused[%d] is in Holds too, expected it in one of them", ErrInvalid, i, j)
+			}
 		}
 		if asset, ok := held.zero(); !ok {
 			return fmt.Errorf("settlement: %w: Accounts[%d] changes what is held of asset %d by another amount than its holds", ErrInvalid, i, asset)

@@ -271,6 +271,9 @@ type Account struct {
 	Limits     AccountLimits
 	OpenOrders int64
 	Balances   []AssetBalance // by AssetID, those that ever were
+	// Version rises with every change of Balances, so that of two readings the
+	// newer is known. It never goes back; it may rise by more than 1.
+	Version uint64
 }
 
 // AssetChange is what a settlement does to one asset of an account.
@@ -298,6 +301,13 @@ type AccountSettlement struct {
 	Account exchange.AccountID // not 0
 	Assets  []AssetChange      // by AssetID, none twice
 	Holds   []HoldChange       // by ID, none twice
+	// Refused names commands that were refused or voided: what remains of such
+	// a hold goes back to available, in the hold's asset, and the hold ends.
+	// One that has ended before (the command came again and was stale), that
+	// is not known (nothing was held), or that is another account's is left
+	// alone. By ID, none twice, none that is in Holds. It counts nowhere else:
+	// not in Assets, not in what Check adds up.
+	Refused []exchange.CommandID
 }
 
 // Settlement is what one journal item moves. The fees go to the venue's
@@ -353,7 +363,8 @@ type Balances interface {
 	// nothing is booked, when Check finds fault with s; ErrInvalid, and nothing
 	// of that account is booked, when a change would take a balance or hold
 	// below zero or past 2^63-1, leave something of a hold that ends, or change
-	// one that has ended. Both are broken invariants.
+	// one that has ended. Both are broken invariants. Refused comes after the
+	// rest of its account and breaks none.
 	Settle(ctx context.Context, c Committed, s *Settlement) error
 	// Settled returns the position up to which an instrument is booked.
 	Settled(ctx context.Context, inst exchange.InstrumentID) (Position, error)
@@ -558,9 +569,10 @@ type Archive interface {
 }
 
 // Push is one message to the clients that have subscribed to its channel. Of
-// one (Channel, Instrument, Account) they carry Seq in rising order, and
-// PrevSeq is the Seq of the one before: a client that sees another PrevSeq has
-// missed something.
+// one (Channel, Instrument, Account) they carry Seq in rising order: a client
+// ignores one whose Seq it has. PrevSeq is the Seq of the one before: a client
+// that sees another PrevSeq has missed something and asks again. Feed.go says
+// what Seq counts in each channel, and in which PrevSeq is 0.
 type Push struct {
 	Channel    Channel
 	Instrument exchange.InstrumentID
@@ -583,6 +595,23 @@ type Pusher interface {
 	// it does not know. It may be lost with the connections: clients see the
 	// gap and ask again.
 	Pushed(ctx context.Context, inst exchange.InstrumentID) (Position, error)
+	// Notify hands over messages that belong to no journal item: those of
+	// ChannelBalances, each of which is whole. Of one account the highest Seq
+	// counts: one that is not above the last is dropped (a Pusher that no
+	// longer knows the last sends it, and the client ignores it). Like Push it
+	// waits for no client, may be repeated, and keeps no slice but Data. It may
+	// be called concurrently.
+	Notify(ctx context.Context, messages []Push) error
+}
+
+// Listener is what a Pusher may do besides, found by type assertion: most
+// messages have nobody who would get them, and need not be made then.
+type Listener interface {
+	// Listening reports whether anybody may get a message of a channel, an
+	// instrument (0 for ChannelBalances) and an account (0 for a public
+	// channel). When in doubt it says yes. It must be cheap, and may be called
+	// concurrently. Whoever subscribes gets a snapshot made after it.
+	Listening(channel Channel, inst exchange.InstrumentID, acct exchange.AccountID) bool
 }
 
 // Metrics takes measurements. A call must be cheap, must not block and cannot
