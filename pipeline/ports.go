@@ -226,6 +226,13 @@ type Hold struct {
 	// the limit on what an account may have of an asset. 0: nothing to check.
 	GainAsset exchange.AssetID
 	Gain      exchange.Amount
+	// WorstPrice is the one chosen for an order that came without, 0: none.
+	// Prices move; whoever finds the hold sends the command that was meant.
+	WorstPrice exchange.Price
+	// Request is a digest of what was asked for. It tells a request that comes
+	// again, at another time or when prices have moved, from another one under
+	// the same id.
+	Request [16]byte
 }
 
 // HoldState says how far a hold is. The values are stored: never renumber.
@@ -303,10 +310,12 @@ type AccountSettlement struct {
 	Holds   []HoldChange       // by ID, none twice
 	// Refused names commands that were refused or voided: what remains of such
 	// a hold goes back to available, in the hold's asset, and the hold ends.
-	// One that has ended before (the command came again and was stale), that
-	// is not known (nothing was held), or that is another account's is left
-	// alone. By ID, none twice, none that is in Holds. It counts nowhere else:
-	// not in Assets, not in what Check adds up.
+	// One that is not known (nothing was held) is remembered as ended: the
+	// request may be delivered again, and must not be held for when the engine
+	// will never look at it. One that has ended before (the command came again
+	// and was stale), or that is another account's, is left alone. By ID, none
+	// twice, none that is in Holds. It counts nowhere else: not in Assets, not
+	// in what Check adds up.
 	Refused []exchange.CommandID
 }
 
