@@ -1,0 +1,56 @@
+package pipeline
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/castlecloud/exchange"
+)
+
+// The names of what the services measure. Each service's are together; the
+// comment says how: counted, a gauge, or observed as a duration.
+const (
+	// MatchingEngine
+	MetricCommands       = "matching_commands"        // count: journaled
+	MetricTrades         = "matching_trades"          // count: journaled
+	MetricBatches        = "matching_batches"         // count: journal items
+	MetricBatchBytes     = "matching_batch_bytes"     // count: of those items
+	MetricDuplicates     = "matching_duplicates"      // count: commands seen before
+	MetricMalformed      = "matching_malformed"       // count: messages that are no command of their instrument
+	MetricPanics         = "matching_panics"          // count: commands voided because applying them failed
+	MetricFenced         = "matching_fenced"          // count: another writer was there
+	MetricDiverged       = "matching_diverged"        // count: a replay gave other events than the journal has
+	MetricLoads          = "matching_loads"           // count: cold starts of an instrument
+	MetricReplayed       = "matching_replayed"        // count: journal items replayed by them
+	MetricBookDiscarded  = "matching_book_discarded"  // count: snapshots the journal does not confirm, or that are damaged
+	MetricBookFailed     = "matching_book_failed"     // count: calls of the book store that failed
+	MetricSnapshotFailed = "matching_snapshot_failed" // count: durable snapshots that were not saved
+	MetricMarkFailed     = "matching_mark_failed"     // count: published marks that were not kept
+	MetricOpenOrders     = "matching_open_orders"     // gauge: live orders
+	MetricQueueAge       = "matching_queue_age"       // duration: from a command's Time until it is taken, of a batch's first
+	MetricCommitted      = "matching_committed"       // duration: from a command's Time until it is durable, of a batch's first
+	MetricPublished      = "matching_published"       // duration: from a command's Time until it is published, of a batch's first
+)
+
+// noMetrics takes measurements nowhere.
+type noMetrics struct{}
+
+func (noMetrics) Count(string, exchange.InstrumentID, int64)           {}
+func (noMetrics) Gauge(string, exchange.InstrumentID, float64)         {}
+func (noMetrics) Observe(string, exchange.InstrumentID, time.Duration) {}
+
+// metricsOrNone returns m, or one that does nothing for nil.
+func metricsOrNone(m Metrics) Metrics {
+	if m == nil {
+		return noMetrics{}
+	}
+	return m
+}
+
+// loggerOrNone returns l, or one that does nothing for nil.
+func loggerOrNone(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}
