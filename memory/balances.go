@@ -115,7 +115,7 @@ func NewBalances(cfg BalancesConfig) *Balances {
 		settled:  map[exchange.InstrumentID]pipeline.Position{},
 		holds:    map[holdKey]*hold{},
 		placed: btree.NewBTreeGOptions(func(a, b *hold) bool {
-			return cmp.Or(cmp.Compare(a.as.Time, b.as.Time), cmp.Compare(a.as.Account, b.as.Account), bytes.Compare(a.as.ID[:], b.as.ID[:])) < 0
+			return cmp.Or(cmp.Compare(a.as.Time, b.as.Time), bytes.Compare(a.as.ID[:], b.as.ID[:]), cmp.Compare(a.as.Account, b.as.Account)) < 0
 		}, btree.Options{NoLocks: true}),
 		forgotten:         math.MinInt64,
 		now:               math.MinInt64,

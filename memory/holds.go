@@ -157,18 +157,24 @@ func (h *hold) record() pipeline.HoldRecord {
 }
 
 // Placed implements pipeline.Balances.
-func (b *Balances) Placed(_ context.Context, before exchange.Time, limit int) ([]pipeline.HoldRecord, error) {
+func (b *Balances) Placed(_ context.Context, before exchange.Time, after *pipeline.HoldRecord, limit int) ([]pipeline.HoldRecord, error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, fmt.Errorf("reading placed holds: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []pipeline.HoldRecord
-	b.placed.Scan(func(h *hold) bool {
+	from := &hold{as: pipeline.Hold{Time: math.MinInt64}}
+	if after != nil {
+		from.as = after.Hold
+	}
+	b.placed.Ascend(from, func(h *hold) bool {
 		if h.as.Time >= before || len(out) == limit {
 			return false
 		}
-		out = append(out, h.record())
+		if after == nil || h.as.ID != after.ID {
+			out = append(out, h.record())
+		}
 		return true
 	})
 	return out, nil
