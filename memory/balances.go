@@ -28,7 +28,7 @@ const (
 
 // BalancesConfig bounds a Balances. The zero value is fine.
 type BalancesConfig struct {
-	MaxAccounts int // then TooManyAccounts
+	MaxAccounts int // then TooManyAccounts, but for those that Settle names
 	MaxHolds    int // that have not ended; then ErrFull
 	// Holds that have ended are forgotten, the first that ended first, when
 	// there are more than MaxEnded of them, or when their Time lies more than
@@ -54,7 +54,7 @@ type Balances struct {
 	settled  map[exchange.InstrumentID]pipeline.Position
 
 	holds     map[holdKey]*hold
-	open      int                  // holds that have not ended
+	unended   int                  // holds that have not ended
 	placed    *btree.BTreeG[*hold] // those that are HoldPlaced, by age
 	ended     deque[holdKey]       // as they ended
 	forgotten exchange.Time        // the latest Time of a hold that was forgotten
@@ -77,6 +77,7 @@ type account struct {
 	windowStart exchange.Time
 	messages    int64                   // in the window that began then; 0: none began
 	balances    []pipeline.AssetBalance // by asset
+	version     uint64                  // counts their changes
 	settled     map[exchange.InstrumentID]pipeline.Position
 }
 
@@ -125,17 +126,21 @@ func NewBalances(cfg BalancesConfig) *Balances {
 	}
 }
 
-// account returns an account, which it makes.
+// account returns an account, which it makes while there is room.
 func (b *Balances) account(id exchange.AccountID) (*account, error) {
-	a := b.accounts[id]
-	if a == nil {
-		if len(b.accounts) >= b.cfg.MaxAccounts {
-			return nil, exchange.TooManyAccounts
-		}
-		a = &account{settled: map[exchange.InstrumentID]pipeline.Position{}}
-		b.accounts[id] = a
+	switch a := b.accounts[id]; {
+	case a != nil:
+		return a, nil
+	case len(b.accounts) >= b.cfg.MaxAccounts:
+		return nil, exchange.TooManyAccounts
 	}
-	return a, nil
+	return b.open(id), nil
+}
+
+func (b *Balances) open(id exchange.AccountID) *account {
+	a := &account{settled: map[exchange.InstrumentID]pipeline.Position{}}
+	b.accounts[id] = a
+	return a
 }
 
 // find returns where the balance of an asset is, or belongs.
@@ -210,6 +215,7 @@ func (b *Balances) transfer(t transfer) error {
 			return exchange.InsufficientFunds
 		}
 		balance(&a.balances, t.Asset).Available -= t.Amount
+		a.version++
 		b.totals[t.Asset] -= t.Amount
 	} else {
 		// An account may have more than the total, which rebates of the venue
@@ -223,6 +229,7 @@ func (b *Balances) transfer(t transfer) error {
 			return err
 		}
 		balance(&a.balances, t.Asset).Available += t.Amount
+		a.version++
 		b.totals[t.Asset] += t.Amount
 	}
 	if b.transferOrder.len() >= b.cfg.MaxTransfers {
@@ -242,6 +249,7 @@ func (b *Balances) Account(_ context.Context, id exchange.AccountID) (pipeline.A
 	out := pipeline.Account{ID: id}
 	if a := b.accounts[id]; a != nil {
 		out.State, out.Killed, out.Limits, out.OpenOrders = a.state, a.killed, a.limits, a.openOrders
+		out.Version = a.version
 		out.Balances = slices.Clone(a.balances)
 	}
 	return out, nil

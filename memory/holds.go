@@ -41,8 +41,8 @@ func (b *Balances) hold(h *pipeline.Hold) error {
 		return exchange.InvalidHeld
 	case h.Time <= b.forgotten:
 		return exchange.StaleCommand
-	case b.open >= b.cfg.MaxHolds:
-		return fmt.Errorf("%w: %d holds", pipeline.ErrFull, b.open)
+	case b.unended >= b.cfg.MaxHolds:
+		return fmt.Errorf("%w: %d holds", pipeline.ErrFull, b.unended)
 	}
 	if err := b.check(h); err != nil {
 		return err
@@ -55,6 +55,7 @@ func (b *Balances) hold(h *pipeline.Hold) error {
 		have := balance(&a.balances, h.Asset)
 		have.Available -= h.Amount
 		have.Held += h.Amount
+		a.version++
 	}
 	if h.NewOrder {
 		a.openOrders++
@@ -62,7 +63,7 @@ func (b *Balances) hold(h *pipeline.Hold) error {
 	mine := &hold{as: *h, asset: h.Asset, newOrder: h.NewOrder, state: pipeline.HoldPlaced, remaining: h.Amount}
 	b.holds[key] = mine
 	b.placed.Set(mine)
-	b.open++
+	b.unended++
 	b.now = max(b.now, h.Time)
 	b.forget()
 	return nil
@@ -226,11 +227,11 @@ func (b *Balances) settle(c pipeline.Committed, s *pipeline.Settlement) error {
 // settleAccount books what an item does to an account, once, all or nothing.
 func (b *Balances) settleAccount(c pipeline.Committed, s *pipeline.AccountSettlement) error {
 	inst, pos := c.Instrument(), c.Position()
-	a, err := b.account(s.Account)
-	if err != nil {
-		return err
+	a := b.accounts[s.Account]
+	if a == nil && len(s.Assets)+len(s.Holds) > 0 {
+		a = b.open(s.Account) // settling refuses nobody
 	}
-	if a.settled[inst] >= pos {
+	if a != nil && a.settled[inst] >= pos {
 		return nil
 	}
 	for i := range s.Assets {
@@ -250,11 +251,17 @@ func (b *Balances) settleAccount(c pipeline.Committed, s *pipeline.AccountSettle
 		have := balance(&a.balances, ch.Asset)
 		have.Available += ch.Available
 		have.Held += ch.Held
+		a.version++
 	}
 	for i := range s.Holds {
 		b.settleHold(c, s.Account, a, &s.Holds[i])
 	}
-	a.settled[inst] = pos
+	for i := range s.Refused {
+		b.settleRefused(c, s.Account, a, s.Refused[i])
+	}
+	if a != nil {
+		a.settled[inst] = pos
+	}
 	return nil
 }
 
@@ -285,12 +292,10 @@ func (h *hold) takes(ch *pipeline.HoldChange) error {
 }
 
 func (b *Balances) settleHold(c pipeline.Committed, acct exchange.AccountID, a *account, ch *pipeline.HoldChange) {
-	key := holdKey{acct, ch.ID}
-	h := b.holds[key]
+	h := b.holds[holdKey{acct, ch.ID}]
 	if h == nil {
-		h = &hold{as: pipeline.Hold{ID: ch.ID, Account: acct, Instrument: c.Instrument(), Asset: ch.Asset, Time: timeOf(c)}, state: pipeline.HoldOpen}
-		b.holds[key] = h
-		b.open++
+		h = b.makeHold(c, acct, ch.ID)
+		h.asset, h.as.Asset = ch.Asset, ch.Asset
 	}
 	if h.state == pipeline.HoldEnded {
 		return
@@ -306,13 +311,50 @@ func (b *Balances) settleHold(c pipeline.Committed, acct exchange.AccountID, a *
 	h.asset = ch.Asset
 	h.remaining += ch.Delta
 	if ch.Ended {
-		h.state = pipeline.HoldEnded
-		b.open--
-		if h.newOrder {
-			a.openOrders--
-		}
-		b.ended.push(key)
+		b.endHold(a, h)
 	}
+}
+
+// makeHold makes a hold that nobody has placed.
+func (b *Balances) makeHold(c pipeline.Committed, acct exchange.AccountID, id exchange.CommandID) *hold {
+	h := &hold{as: pipeline.Hold{ID: id, Account: acct, Instrument: c.Instrument(), Time: timeOf(c)}, state: pipeline.HoldOpen}
+	b.holds[holdKey{acct, id}] = h
+	b.unended++
+	return h
+}
+
+// endHold ends a hold with nothing remaining. The account may be nil when the
+// hold is of no order.
+func (b *Balances) endHold(a *account, h *hold) {
+	if h.state == pipeline.HoldPlaced {
+		b.placed.Delete(h)
+	}
+	h.state = pipeline.HoldEnded
+	b.unended--
+	if h.newOrder {
+		a.openOrders--
+	}
+	b.ended.push(holdKey{h.as.Account, h.as.ID})
+}
+
+// settleRefused ends the hold of a command that was refused. The account is
+// nil when it never had anything.
+func (b *Balances) settleRefused(c pipeline.Committed, acct exchange.AccountID, a *account, id exchange.CommandID) {
+	h := b.holds[holdKey{acct, id}]
+	switch {
+	case h == nil:
+		h = b.makeHold(c, acct, id)
+	case h.state == pipeline.HoldEnded:
+		return
+	}
+	if h.remaining > 0 {
+		have := balance(&a.balances, h.asset)
+		have.Held -= h.remaining
+		have.Available += h.remaining
+		h.remaining = 0
+		a.version++
+	}
+	b.endHold(a, h)
 }
 
 // timeOf returns the time of an item: that of its last event.

@@ -15,5 +15,6 @@ var (
 	_ pipeline.TradeStore   = (*memory.TradeStore)(nil)
 	_ pipeline.Archive      = (*memory.Archive)(nil)
 	_ pipeline.Pusher       = (*memory.Pusher)(nil)
+	_ pipeline.Listener     = (*memory.Pusher)(nil)
 	_ pipeline.Metrics      = (*memory.Metrics)(nil)
 )

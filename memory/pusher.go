@@ -15,6 +15,10 @@ import (
 // is behind; one more and it is dropped.
 const PushBuffer = 4096
 
+// MaxNotified is of how many accounts a Pusher knows what it sent them by
+// Notify; with one more it forgets all, and may send something again.
+const MaxNotified = 1 << 20
+
 // What ends a PushSubscription.
 var (
 	// ErrSlow: the reader was more than PushBuffer messages behind.
@@ -26,9 +30,10 @@ var (
 // Pusher is a pipeline.Pusher that hands messages to subscriptions in this
 // process.
 type Pusher struct {
-	mu     sync.Mutex
-	pushed map[exchange.InstrumentID]pipeline.Position
-	subs   map[pushKey][]*PushSubscription
+	mu       sync.Mutex
+	pushed   map[exchange.InstrumentID]pipeline.Position
+	notified map[exchange.AccountID]uint64 // the last Seq
+	subs     map[pushKey][]*PushSubscription
 }
 
 type pushKey struct {
@@ -39,7 +44,7 @@ type pushKey struct {
 
 // NewPusher returns a pusher that has pushed nothing.
 func NewPusher() *Pusher {
-	return &Pusher{pushed: map[exchange.InstrumentID]pipeline.Position{}, subs: map[pushKey][]*PushSubscription{}}
+	return &Pusher{pushed: map[exchange.InstrumentID]pipeline.Position{}, notified: map[exchange.AccountID]uint64{}, subs: map[pushKey][]*PushSubscription{}}
 }
 
 // Subscribe asks for the messages of a channel from now on: of one instrument
@@ -68,18 +73,47 @@ func (p *Pusher) Push(_ context.Context, inst exchange.InstrumentID, pos pipelin
 		return nil
 	}
 	for i := range messages {
-		m := &messages[i]
-		p.give(pushKey{m.Channel, m.Instrument, m.Account}, m)
-		if m.Instrument != 0 {
-			p.give(pushKey{m.Channel, 0, m.Account}, m)
-		}
-		p.give(pushKey{}, m)
+		p.give(&messages[i])
 	}
 	p.pushed[inst] = pos
 	return nil
 }
 
-func (p *Pusher) give(key pushKey, m *pipeline.Push) {
+// Notify implements pipeline.Pusher.
+func (p *Pusher) Notify(_ context.Context, messages []pipeline.Push) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range messages {
+		m := &messages[i]
+		last, known := p.notified[m.Account]
+		if known && m.Seq <= last {
+			continue
+		}
+		if !known && len(p.notified) >= MaxNotified {
+			clear(p.notified)
+		}
+		p.notified[m.Account] = m.Seq
+		p.give(m)
+	}
+	return nil
+}
+
+// Listening implements pipeline.Listener.
+func (p *Pusher) Listening(channel pipeline.Channel, inst exchange.InstrumentID, acct exchange.AccountID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.subs[pushKey{}]) > 0 || len(p.subs[pushKey{channel, inst, acct}]) > 0 || len(p.subs[pushKey{channel, 0, acct}]) > 0
+}
+
+func (p *Pusher) give(m *pipeline.Push) {
+	p.giveTo(pushKey{m.Channel, m.Instrument, m.Account}, m)
+	if m.Instrument != 0 {
+		p.giveTo(pushKey{m.Channel, 0, m.Account}, m)
+	}
+	p.giveTo(pushKey{}, m)
+}
+
+func (p *Pusher) giveTo(key pushKey, m *pipeline.Push) {
 	for _, s := range p.subs[key] {
 		s.put(m)
 	}
