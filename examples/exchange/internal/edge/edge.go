@@ -1,0 +1,132 @@
+// Package edge is where requests enter the pipeline: they are checked, put on
+// the bus, and answered once the journal has what came of them. The REST API
+// and the bots both come this way.
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
+	"github.com/castlecloud/exchange/pipeline"
+)
+
+// DefaultWait is how long Submit waits for the journal.
+const DefaultWait = 5 * time.Second
+
+// ErrReused says that the request's key belongs to another command: one with
+// other contents, or one so old that its outcome is no longer known here.
+var ErrReused = errors.New("the key belongs to another command")
+
+// TimeoutError says that nobody knows yet what comes of a command. The same
+// request with the same key may be sent again.
+type TimeoutError struct {
+	Command exchange.CommandID
+	cause   error
+}
+
+func (e *TimeoutError) Error() string { return fmt.Sprintf("command %x: %v", e.Command, e.cause) }
+
+// Unwrap returns what ended the wait.
+func (e *TimeoutError) Unwrap() error { return e.cause }
+
+// Config says what an Edge works with.
+type Config struct {
+	Prepare  func(req *pipeline.Request) (pipeline.Message, error)
+	Bus      pipeline.EventBus
+	Board    *progress.Board
+	Store    pipeline.TradeStore
+	Balances pipeline.Balances
+	Trace    *progress.Trace // may be nil
+	Now      func() time.Time
+	Wait     time.Duration // 0: DefaultWait
+}
+
+// Edge takes requests. It is safe for concurrent use.
+type Edge struct{ cfg Config }
+
+// New returns an Edge.
+func New(cfg Config) *Edge {
+	if cfg.Wait == 0 {
+		cfg.Wait = DefaultWait
+	}
+	return &Edge{cfg}
+}
+
+// NewKey makes an idempotency key for a request that came without one.
+func NewKey() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// Submit sends a request, whose Time it sets, and returns what came of it once
+// that is in the journal. A request that was sent before is answered as it was
+// then. Errors: *exchange.FieldError when the request is wrong in itself,
+// ErrReused, pipeline.ErrFull, *TimeoutError.
+func (e *Edge) Submit(ctx context.Context, req *pipeline.Request) (progress.Outcome, error) {
+	req.Time = exchange.Time(e.cfg.Now().UnixNano())
+	msg, err := e.cfg.Prepare(req)
+	if err != nil {
+		return progress.Outcome{}, err
+	}
+	cmd := &msg.Command
+	e.cfg.Trace.Mark(cmd.ID, progress.StageReceived)
+	w := e.cfg.Board.Expect(cmd.ID)
+	defer w.End()
+	if _, known := w.Known(); !known {
+		if err := e.send(ctx, req, cmd, w); err != nil {
+			return progress.Outcome{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Wait)
+	defer cancel()
+	o, err := w.Wait(ctx)
+	if err != nil {
+		return progress.Outcome{}, &TimeoutError{cmd.ID, err}
+	}
+	if !o.Same(cmd) {
+		return progress.Outcome{}, fmt.Errorf("command %x: %w", cmd.ID, ErrReused)
+	}
+	e.cfg.Trace.Mark(cmd.ID, progress.StageAnswered)
+	return o, nil
+}
+
+func (e *Edge) send(ctx context.Context, req *pipeline.Request, cmd *exchange.Command, w *progress.Waiter) error {
+	used, err := e.used(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	if used {
+		if _, known := w.Known(); known {
+			return nil // it was on its way a moment ago
+		}
+		return fmt.Errorf("command %x: %w", cmd.ID, ErrReused)
+	}
+	return e.cfg.Bus.Put(ctx, req)
+}
+
+// used reports whether a command had its effect so long ago that the board has
+// forgotten: sent again it would come to nothing, and nobody would hear of it.
+func (e *Edge) used(ctx context.Context, cmd *exchange.Command) (bool, error) {
+	switch cmd.Kind {
+	case exchange.KindNewOrder:
+		_, err := e.cfg.Store.OrderByCommand(ctx, cmd.ID)
+		if errors.Is(err, pipeline.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil, err
+	case exchange.KindAmend, exchange.KindReplace:
+		h, err := e.cfg.Balances.HoldByID(ctx, cmd.Account, cmd.ID)
+		if errors.Is(err, pipeline.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil && h.State == pipeline.HoldEnded, err
+	}
+	return false, nil
+}

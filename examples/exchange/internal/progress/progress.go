@@ -1,0 +1,278 @@
+// Package progress knows how far everything is: what came of each command,
+// once the journal has it, and which position the consumers have reached. The
+// API waits on it before it answers, so that 202 means journaled and a read
+// sees what was answered before.
+package progress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/pipeline"
+)
+
+// MaxOutcomes is how many commands' outcomes are kept, the latest ones; it is
+// twice the engine's own window of ids.
+const MaxOutcomes = 1 << 17
+
+// Point is a place in an instrument's journal: an item and its last event.
+type Point struct {
+	Position pipeline.Position
+	Seq      uint64
+}
+
+// Board holds what is known. It is safe for concurrent use.
+type Board struct {
+	trace *Trace
+
+	mu       sync.Mutex
+	outcomes map[exchange.CommandID]*Outcome
+	order    []exchange.CommandID // a ring of MaxOutcomes, oldest at next once it is full
+	next     int
+	waiting  map[exchange.CommandID][]*Waiter
+
+	committed, recorded, settled gate
+}
+
+// NewBoard returns an empty board; trace may be nil.
+func NewBoard(trace *Trace) *Board {
+	return &Board{
+		trace: trace, outcomes: map[exchange.CommandID]*Outcome{}, waiting: map[exchange.CommandID][]*Waiter{},
+		committed: newGate(), recorded: newGate(), settled: newGate(),
+	}
+}
+
+// Load reads what the journal already has: how far the consumers are, and the
+// outcomes of the latest commands, so that a request repeated after a restart
+// is answered as before it.
+func (b *Board) Load(ctx context.Context, log *pipeline.Log, store pipeline.TradeStore, balances pipeline.Balances, instruments []*exchange.Instrument) error {
+	most := MaxOutcomes / max(1, len(instruments))
+	for _, in := range instruments {
+		if err := b.load(ctx, log, store, balances, in.ID(), most); err != nil {
+			return fmt.Errorf("reading where %s stands: %w", in.Symbol(), err)
+		}
+	}
+	return nil
+}
+
+func (b *Board) load(ctx context.Context, log *pipeline.Log, store pipeline.TradeStore, balances pipeline.Balances, inst exchange.InstrumentID, most int) error {
+	head, err := log.Journal().Head(ctx, inst)
+	if err != nil {
+		return err
+	}
+	recorded, err := store.Recorded(ctx, inst)
+	if err != nil {
+		return err
+	}
+	settled, err := balances.Settled(ctx, inst)
+	if err != nil {
+		return err
+	}
+	var blocks [][]pipeline.Committed // the newest first
+	for end, commands := head.Position, 0; end > 0 && commands < most; {
+		from := end - min(end, loadBlock) + 1
+		items, err := log.Read(ctx, inst, from, int(end-from)+1)
+		if errors.Is(err, pipeline.ErrTrimmed) {
+			break // older outcomes are gone with their items
+		}
+		if err != nil {
+			return err
+		}
+		blocks = append(blocks, items)
+		for _, c := range items {
+			commands += len(c.Batch().Entries)
+		}
+		end = from - 1
+	}
+	for i := len(blocks) - 1; i >= 0; i-- {
+		b.note(blocks[i])
+	}
+	for _, g := range []struct {
+		gate gate
+		pos  pipeline.Position
+	}{{b.committed, head.Position}, {b.recorded, recorded}, {b.settled, settled}} {
+		items, err := log.Read(ctx, inst, max(1, g.pos), 1)
+		if err != nil && !errors.Is(err, pipeline.ErrTrimmed) {
+			return err
+		}
+		// Without the item its last event is not known until the next one.
+		p := Point{Position: g.pos}
+		if g.pos > 0 && len(items) > 0 {
+			p.Seq = items[0].Batch().LastSeq()
+		}
+		g.gate.advance(inst, p)
+	}
+	return nil
+}
+
+// loadBlock is how many journal items Load reads at once.
+const loadBlock = 64
+
+// Waiter waits for the outcome of one command.
+type Waiter struct {
+	board *Board
+	id    exchange.CommandID
+	done  chan struct{}
+	got   Outcome
+}
+
+// Expect registers interest in a command. Call it before the command is sent,
+// and End when done with it.
+func (b *Board) Expect(id exchange.CommandID) *Waiter {
+	w := &Waiter{board: b, id: id, done: make(chan struct{})}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o := b.outcomes[id]; o != nil {
+		w.got = *o
+		close(w.done)
+		return w
+	}
+	b.waiting[id] = append(b.waiting[id], w)
+	return w
+}
+
+// Known returns the outcome when it is there already.
+func (w *Waiter) Known() (Outcome, bool) {
+	select {
+	case <-w.done:
+		return w.got, true
+	default:
+		return Outcome{}, false
+	}
+}
+
+// Wait returns the outcome, or the error of ctx.
+func (w *Waiter) Wait(ctx context.Context) (Outcome, error) {
+	select {
+	case <-w.done:
+		return w.got, nil
+	case <-ctx.Done():
+		return Outcome{}, fmt.Errorf("waiting for command %x: %w", w.id, ctx.Err())
+	}
+}
+
+// End gives the interest up.
+func (w *Waiter) End() {
+	w.board.mu.Lock()
+	defer w.board.mu.Unlock()
+	list := w.board.waiting[w.id]
+	for i := range list {
+		if list[i] == w {
+			list[i] = list[len(list)-1]
+			list = list[:len(list)-1]
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(w.board.waiting, w.id)
+	} else {
+		w.board.waiting[w.id] = list
+	}
+}
+
+// note takes in committed items.
+func (b *Board) note(items []pipeline.Committed) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range items {
+		entries := c.Batch().Entries
+		for i := range entries {
+			if entries[i].Command.ID == (exchange.CommandID{}) {
+				continue
+			}
+			b.keep(outcomeOf(&entries[i], c.Position()))
+		}
+	}
+}
+
+func (b *Board) keep(o Outcome) {
+	if b.outcomes[o.Command] != nil {
+		return // published twice
+	}
+	if len(b.order) < MaxOutcomes {
+		b.order = append(b.order, o.Command)
+	} else {
+		delete(b.outcomes, b.order[b.next])
+		b.order[b.next] = o.Command
+		b.next = (b.next + 1) % MaxOutcomes
+	}
+	b.outcomes[o.Command] = &o
+	for _, w := range b.waiting[o.Command] {
+		w.got = o
+		close(w.done)
+	}
+	delete(b.waiting, o.Command)
+}
+
+// Committed returns how far an instrument's journal has come.
+func (b *Board) Committed(inst exchange.InstrumentID) Point { return b.committed.get(inst) }
+
+// Recorded waits until the trade store has everything that is committed by
+// now, and returns how far it is.
+func (b *Board) Recorded(ctx context.Context, inst exchange.InstrumentID) (Point, error) {
+	return b.recorded.wait(ctx, inst, b.Committed(inst).Position, "recorded")
+}
+
+// Settled is Recorded for the balances.
+func (b *Board) Settled(ctx context.Context, inst exchange.InstrumentID) (Point, error) {
+	return b.settled.wait(ctx, inst, b.Committed(inst).Position, "settled")
+}
+
+// Stages returns how far an instrument's journal, trade store and balances
+// are.
+func (b *Board) Stages(inst exchange.InstrumentID) (committed, recorded, settled Point) {
+	return b.committed.get(inst), b.recorded.get(inst), b.settled.get(inst)
+}
+
+// gate is a position per instrument that only rises and can be waited for.
+type gate struct {
+	mu   *sync.Mutex
+	at   map[exchange.InstrumentID]Point
+	bell map[exchange.InstrumentID]chan struct{} // closed at the next advance
+}
+
+func newGate() gate {
+	return gate{&sync.Mutex{}, map[exchange.InstrumentID]Point{}, map[exchange.InstrumentID]chan struct{}{}}
+}
+
+func (g gate) get(inst exchange.InstrumentID) Point {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.at[inst]
+}
+
+func (g gate) advance(inst exchange.InstrumentID, p Point) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.Position <= g.at[inst].Position {
+		return
+	}
+	g.at[inst] = p
+	if bell := g.bell[inst]; bell != nil {
+		close(bell)
+		delete(g.bell, inst)
+	}
+}
+
+func (g gate) wait(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position, what string) (Point, error) {
+	for {
+		g.mu.Lock()
+		p, bell := g.at[inst], g.bell[inst]
+		if p.Position < pos && bell == nil {
+			bell = make(chan struct{})
+			g.bell[inst] = bell
+		}
+		g.mu.Unlock()
+		if p.Position >= pos {
+			return p, nil
+		}
+		select {
+		case <-bell:
+		case <-ctx.Done():
+			return p, fmt.Errorf("waiting until item %d of instrument %d is %s: %w", pos, inst, what, ctx.Err())
+		}
+	}
+}
