@@ -46,9 +46,14 @@ func (c Committed) Position() Position { return c.item.head.Position }
 // Data returns the item's encoding, which must not be changed.
 func (c Committed) Data() []byte { return c.item.data }
 
-// DefaultLogCache is how many of an instrument's latest items a Log keeps, so
-// that the consumers of a process do not read back what it has just written.
-const DefaultLogCache = 64
+// How much of an instrument's journal a Log keeps, so that the consumers of a
+// process do not read back what it has just written: the latest items, as long
+// as there are not more of them and not more bytes of Data. Decoded, an item
+// takes some four times its Data.
+const (
+	DefaultLogCache  = 64
+	MaxLogCacheBytes = 8 << 20
+)
 
 // Log is the way to a Journal. It encodes batches, chains their hashes,
 // resolves doubtful answers by reading back, and mints Committed. It is safe
@@ -59,14 +64,47 @@ type Log struct {
 	recent  map[exchange.InstrumentID]*ring
 }
 
-// ring holds the latest items of an instrument, by position modulo its length.
+// ring holds the latest items of an instrument without a gap, by position
+// modulo its length.
 type ring struct {
 	items [DefaultLogCache]Committed
+	last  Position // of the newest
+	n     Position // how many there are
+	size  int      // bytes of their Data
 }
 
+func (r *ring) at(pos Position) *Committed { return &r.items[pos%DefaultLogCache] }
+
+// get returns the item at a position, if it is there.
 func (r *ring) get(pos Position) (Committed, bool) {
-	c := r.items[pos%DefaultLogCache]
-	return c, c.item != nil && c.Position() == pos
+	if pos > r.last || pos+r.n <= r.last {
+		return Committed{}, false
+	}
+	return *r.at(pos), true
+}
+
+// keep adds an item. One that is older than the newest is left out; one that
+// does not follow it replaces them all.
+func (r *ring) keep(c Committed) {
+	pos, size := c.Position(), len(c.Data())
+	if pos <= r.last {
+		return
+	}
+	if pos != r.last+1 {
+		*r = ring{}
+	}
+	for r.n > 0 && (r.n == DefaultLogCache || r.size+size > MaxLogCacheBytes) {
+		oldest := r.at(r.last + 1 - r.n)
+		r.size -= len(oldest.Data())
+		*oldest = Committed{}
+		r.n--
+	}
+	r.last = pos
+	if size <= MaxLogCacheBytes {
+		*r.at(pos) = c
+		r.n++
+		r.size += size
+	}
 }
 
 // NewLog returns a Log over a journal.
@@ -90,7 +128,11 @@ func HashOf(before Hash, data []byte) Hash {
 // Any other error leaves it open whether b counts: forget what was computed and
 // load again. Whether a lost answer was a yes is found out by reading back.
 func (l *Log) Append(ctx context.Context, at Head, b *Batch) (Committed, error) {
-	data := AppendBatch(nil, b)
+	return l.append(ctx, at, b, AppendBatch(nil, b))
+}
+
+// append is Append with the encoding of b, which belongs to the Log too.
+func (l *Log) append(ctx context.Context, at Head, b *Batch, data []byte) (Committed, error) {
 	item := Item{Head: Head{at.Position + 1, HashOf(at.Hash, data)}, Data: data}
 	if len(data) > MaxItemBytes {
 		return Committed{}, fmt.Errorf("journal of instrument %d: %w: an item of %d bytes, expected at most %d", b.Instrument, ErrTooLarge, len(data), MaxItemBytes)
@@ -173,5 +215,5 @@ func (l *Log) keep(c Committed) {
 		r = &ring{}
 		l.recent[c.Instrument()] = r
 	}
-	r.items[c.Position()%DefaultLogCache] = c
+	r.keep(c)
 }
