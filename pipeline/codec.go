@@ -121,6 +121,13 @@ func (r *reader) int() int64 {
 	return int64(v>>1) ^ -int64(v&1)
 }
 
+// rate reads a signed field of 32 bits.
+func (r *reader) rate() exchange.FeeRate {
+	v := r.int()
+	r.bad = r.bad || v != int64(int32(v))
+	return exchange.FeeRate(v)
+}
+
 func (r *reader) id() (id exchange.CommandID) {
 	if r.has() {
 		copy(id[:], r.take(16))
@@ -211,8 +218,8 @@ func (r *reader) command(c *exchange.Command) {
 	c.Held = exchange.Amount(r.int())
 	c.Expire = exchange.Time(r.int())
 	c.Value = r.int()
-	c.MakerFee = exchange.FeeRate(r.int())
-	c.TakerFee = exchange.FeeRate(r.int())
+	c.MakerFee = r.rate()
+	c.TakerFee = r.rate()
 	r.end()
 }
 
@@ -297,12 +304,15 @@ func (r *reader) event(e *exchange.Event) {
 	e.Release = exchange.Amount(r.int())
 	e.MakerRelease = exchange.Amount(r.int())
 	e.Value = r.int()
-	e.MakerRate = exchange.FeeRate(r.int())
-	e.TakerRate = exchange.FeeRate(r.int())
+	e.MakerRate = r.rate()
+	e.TakerRate = r.rate()
 	r.end()
 }
 
 func (w *writer) message(m *Message) {
+	if len(m.ClientID) > MaxClientIDBytes {
+		panic(fmt.Sprintf("pipeline: a client id of %d bytes on its way to the journal, at most %d were let in", len(m.ClientID), MaxClientIDBytes))
+	}
 	w.command(&m.Command)
 	w.buf = append(w.buf, uint8(len(m.ClientID)))
 	w.buf = append(w.buf, m.ClientID...)
@@ -342,7 +352,8 @@ func DecodeMessage(data []byte) (Message, error) {
 }
 
 // AppendBatch appends the encoding of b to dst. Equal batches have equal
-// encodings. Client ids are at most MaxClientIDBytes.
+// encodings; a slice without entries is the same as none. It panics when a
+// client id is longer than MaxClientIDBytes, which AppendMessage refuses.
 func AppendBatch(dst []byte, b *Batch) []byte {
 	w := writer{buf: append(dst, batchVersion)}
 	w.buf = binary.LittleEndian.AppendUint16(w.buf, b.Rules)
