@@ -20,9 +20,26 @@ const (
 	ChannelBalances Channel = "balances"
 )
 
-// What MarketData pushes, as JSON. All numbers of price, size and money are
-// decimal strings; times are RFC 3339 with nanoseconds; Seq and PrevSeq are
-// those of the Push that carries it.
+// What MarketData and the Settler push, as JSON. All numbers of price, size and
+// money are decimal strings; times are RFC 3339 with nanoseconds.
+//
+// Seq and PrevSeq are those of the Push that carries a message. A client whose
+// last Seq is at or above a message's Seq ignores it; one whose last Seq is
+// below PrevSeq has missed something and subscribes again; else the message is
+// the next. A snapshot counts from its own Seq. What Seq is:
+//
+//   - book: the Seq of the last event of the journal item; PrevSeq is that of
+//     the first less one. Every item sends one, also when no level changed, so
+//     that PrevSeq is always the Seq of the message before.
+//   - trades, candles: the Seq of the last trade in the item; PrevSeq is that of
+//     the trade before the first. Items without a trade send none.
+//   - orders: the Seq of the last event of the item; PrevSeq is the Seq of the
+//     account's message before, in the same instrument. Where MarketData does
+//     not know that one, because it was before a restart, it is the Seq from
+//     which on it knows all; a client from before may then subscribe again for
+//     nothing.
+//   - ticker: the Seq of the last event of the item. Balances: Account.Version.
+//     In both every message says everything, and PrevSeq is 0.
 
 // FeedHeader is in every message.
 type FeedHeader struct {
@@ -65,7 +82,9 @@ type FeedTrades struct {
 	Trades []FeedTrade `json:"trades"`
 }
 
-// FeedTicker is a message of ChannelTicker.
+// FeedTicker is a message of ChannelTicker: the last trade, and what traded in
+// the 1,440 minutes up to the one it is sent in. It is sent for every item with
+// a trade, and when minutes with trades have left the 24 hours.
 type FeedTicker struct {
 	FeedHeader
 	Price  string `json:"price"` // of the last trade
@@ -145,7 +164,8 @@ type FeedRefusal struct {
 }
 
 // FeedOrders is a message of ChannelOrders: what one journal item did to an
-// account's orders in an instrument.
+// account's orders in an instrument. Orders are as they are after it, or later:
+// what comes again after a restart may show what came of them since.
 type FeedOrders struct {
 	FeedHeader
 	Orders   []FeedOrder   `json:"orders"`
@@ -160,7 +180,9 @@ type FeedBalance struct {
 	Held      string `json:"held"`
 }
 
-// FeedBalances is a message of ChannelBalances.
+// FeedBalances is a message of ChannelBalances: everything an account has, once
+// what changed it is booked. Seq is Account.Version, so a client that keeps the
+// message with the highest Seq never goes back.
 type FeedBalances struct {
 	FeedHeader
 	Balances []FeedBalance `json:"balances"`

@@ -30,6 +30,15 @@ const (
 	MetricQueueAge       = "matching_queue_age"       // duration: from a command's Time until it is taken, of a batch's first
 	MetricCommitted      = "matching_committed"       // duration: from a command's Time until it is durable, of a batch's first
 	MetricPublished      = "matching_published"       // duration: from a command's Time until it is published, of a batch's first
+
+	// MarketData, TradeRecorder, Settler
+	MetricPushedPosition   = "marketdata_position" // gauge: the last journal item pushed
+	MetricFeedSkipped      = "marketdata_skipped"  // count: journal items that clients never got, because the feed began later
+	MetricFeedMessages     = "marketdata_messages" // count: handed to the Pusher
+	MetricRecordedPosition = "recorder_position"   // gauge: the last journal item recorded
+	MetricArchivedPosition = "archive_position"    // gauge: the last journal item archived
+	MetricSettledPosition  = "settler_position"    // gauge: the last journal item booked
+	MetricBalancesUntold   = "settler_push_failed" // count: balances that could not be pushed, and are tried again
 )
 
 // noMetrics takes measurements nowhere.

@@ -579,9 +579,9 @@ type Archive interface {
 
 // Push is one message to the clients that have subscribed to its channel. Of
 // one (Channel, Instrument, Account) they carry Seq in rising order: a client
-// ignores one whose Seq it has. PrevSeq is the Seq of the one before: a client
-// that sees another PrevSeq has missed something and asks again. Feed.go says
-// what Seq counts in each channel, and in which PrevSeq is 0.
+// ignores one whose Seq it has. Whoever has seen all up to PrevSeq has missed
+// nothing: it is the Seq of the one before, and a client whose last one is
+// below it asks again. Feed.go says what Seq is in each channel.
 type Push struct {
 	Channel    Channel
 	Instrument exchange.InstrumentID
