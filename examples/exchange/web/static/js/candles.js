@@ -10,6 +10,7 @@ const MINUTE_MS = 60000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 const AXIS_Y = 78;
 const AXIS_X = 20;
+const GAP = 8; // between the last candle and the axis
 const VOLUME_PART = 0.16;
 const SLOT_MIN = 3;
 const SLOT_MAX = 28;
@@ -156,7 +157,7 @@ export class CandleChart {
     if (!ctx) return;
     if (this.all.length === 0) return setText(byId('candle-legend'), '');
     const plot = { w: this.surface.width - AXIS_Y, h: this.surface.height - AXIS_X };
-    const count = Math.max(2, Math.floor(plot.w / this.slot));
+    const count = Math.max(2, Math.floor((plot.w - GAP) / this.slot));
     const now = Date.now();
     this.end = Math.max(this.all.at(-1).start, now - (now % this.length));
     this.shown = fill(this.all, this.length, this.end - this.back * this.length, count);
@@ -176,7 +177,7 @@ export class CandleChart {
     const top = 8;
     const floor = plot.h * (1 - VOLUME_PART);
     const y = (price) => top + (1 - part(price, low, high)) * (floor - top);
-    const x = (i) => plot.w - (count - i - 0.5) * this.slot;
+    const x = (i) => plot.w - GAP - (count - i - 0.5) * this.slot;
 
     this.#axes(plot, low, high, y, x, count);
     this.#bodies(plot, x, y, busiest);
@@ -268,7 +269,7 @@ export class CandleChart {
     const { colours } = surface;
     let at = this.shown.length - 1;
     if (this.chosen !== null) at = this.shown.length - 1 - this.chosen;
-    else if (this.pointer && this.pointer.x < plot.w) at = Math.max(0, Math.floor(count - (plot.w - this.pointer.x) / this.slot));
+    else if (this.pointer && this.pointer.x < plot.w) at = Math.max(0, Math.min(count - 1, Math.floor(count - (plot.w - GAP - this.pointer.x) / this.slot)));
     const candle = this.shown[at] ?? this.all.at(-1);
     const { product } = this.state;
     const day = this.length >= 60 * MINUTE_MS ? `${dayText(candle.start)} ` : '';

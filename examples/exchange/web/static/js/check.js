@@ -3,8 +3,8 @@
 
 import { format, group, parse, rescale } from './decimal.js';
 
-const LIMITED = new Set(['limit', 'stop-limit', 'take-profit-limit']);
-const TRIGGERED = new Set(['stop', 'stop-limit', 'take-profit', 'take-profit-limit']);
+const LIMITED = new Set(['limit', 'stop_limit', 'take_profit_limit']);
+const TRIGGERED = new Set(['stop', 'stop_limit', 'take_profit', 'take_profit_limit']);
 const MILLION = 1000000n;
 
 export const isLimited = (type) => LIMITED.has(type);
@@ -87,7 +87,7 @@ export function checkOrder(fields, product, now) {
 
 /** timesFor returns the times in force that make sense for a type. */
 export function timesFor(type) {
-  return type === 'market' ? ['IOC', 'FOK'] : ['GTC', 'Day', 'GTD', 'IOC', 'FOK'];
+  return type === 'market' ? ['IOC', 'FOK'] : ['GTC', 'DAY', 'GTD', 'IOC', 'FOK'];
 }
 
 /** feeUp returns the fee of an amount at a rate in millionths, rounded up as the venue does; never below zero. */

@@ -8,6 +8,7 @@ const PING_MS = 5000;
 const RESYNC_MS = 1000;
 
 const PRIVATE = new Set(['orders', 'balances']);
+const AUTH_ERRORS = new Set(['unauthorized', 'token_expired']);
 
 /**
  * Feed keeps subscriptions alive. It calls
@@ -60,15 +61,20 @@ export class Feed {
     if (this.#may(sub)) this.#send({ op: 'unsubscribe', channel, ...(symbol && { symbol }) });
   }
 
-  /** signIn sends a token, now and after every reconnect; '' signs out by way of a new connection. */
+  /** signIn sends a token, now and after every reconnect; '' signs out. */
   signIn(token) {
     const before = this.token;
     this.token = token;
     this.authed = false;
-    if (token && !before) {
-      if (this.state === 'live') this.#send({ op: 'auth', token });
-    } else if (before) {
-      this.socket?.close(); // what was authenticated must not stay so
+    for (const channel of PRIVATE) this.subs.delete(`${channel}|`);
+    if (before) {
+      // A connection belongs to one account for good: go on with a new one.
+      clearTimeout(this.timer);
+      const old = this.socket;
+      this.#connect();
+      old.close();
+    } else if (token && this.state === 'live') {
+      this.#send({ op: 'auth', token });
     }
   }
 
@@ -137,7 +143,6 @@ export class Feed {
       this.#send({ op: 'ping' });
     };
     socket.addEventListener('open', () => {
-      this.tries = 0;
       this.#setState('live');
       if (this.token) this.#send({ op: 'auth', token: this.token });
       for (const sub of this.subs.values()) this.#ask(sub, true);
@@ -146,6 +151,7 @@ export class Feed {
     });
     socket.addEventListener('message', (e) => {
       if (this.socket !== socket) return;
+      this.tries = 0; // only now: a venue that opens and closes at once is not bothered more
       clearTimeout(silence);
       silence = setTimeout(() => socket.close(), SILENCE_MS);
       const msg = JSON.parse(e.data);
@@ -179,8 +185,8 @@ export class Feed {
         return this.#sequence(msg);
       case 'authenticated':
         this.authed = true;
-        this.on.onAuth(true);
         for (const sub of this.subs.values()) if (PRIVATE.has(sub.channel)) this.#ask(sub, true);
+        this.on.onAuth(true);
         return;
       case 'heartbeat':
         for (const said of msg.subscriptions ?? []) {
@@ -198,13 +204,19 @@ export class Feed {
         return;
       }
       case 'error':
-        if (AUTH_ERRORS.has(msg.code)) {
-          this.authed = false;
-          this.token = '';
-          this.on.onAuth(false, msg);
-        } else {
-          this.on.onError(msg);
-        }
+        return this.#complaint(msg);
+    }
+  }
+
+  #complaint(error) {
+    const [sub] = error.channel ? this.#find(error) : [];
+    if (AUTH_ERRORS.has(error.code) && !sub) {
+      this.authed = false;
+      this.on.onAuth(false, error);
+    } else if (error.code === 'unavailable' && sub) {
+      setTimeout(() => this.subs.get(`${sub.channel}|${sub.symbol}`) === sub && this.#ask(sub, false), RESYNC_MS);
+    } else {
+      this.on.onError(error);
     }
   }
 
@@ -230,5 +242,3 @@ export class Feed {
     this.on.onChange();
   }
 }
-
-const AUTH_ERRORS = new Set(['unauthorized', 'invalid_token', 'token_expired', 'token_invalid']);

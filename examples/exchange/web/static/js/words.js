@@ -51,12 +51,14 @@ export function sentence(text) {
 export const TYPES = {
   limit: 'Limit',
   market: 'Market',
-  'market-to-limit': 'Market to limit',
+  'market_to_limit': 'Market to limit',
   stop: 'Stop',
-  'stop-limit': 'Stop limit',
-  'take-profit': 'Take profit',
-  'take-profit-limit': 'Take profit limit',
+  'stop_limit': 'Stop limit',
+  'take_profit': 'Take profit',
+  'take_profit_limit': 'Take profit limit',
 };
+
+const TIMES = { DAY: 'day' };
 
 export const SIDES = { buy: 'Buy', sell: 'Sell' };
 
@@ -71,7 +73,7 @@ export function stateText(order) {
 /** typeText is the type with what is special about the order. */
 export function typeText(order) {
   const parts = [TYPES[order.type] ?? order.type];
-  if (order.time_in_force && order.time_in_force !== 'GTC' && order.type !== 'market') parts.push(order.time_in_force);
+  if (order.time_in_force && order.time_in_force !== 'GTC' && order.type !== 'market') parts.push(TIMES[order.time_in_force] ?? order.time_in_force);
   if (order.post_only && order.post_only !== 'none') parts.push('post only');
   if (!isZero(order.display_size)) parts.push('iceberg');
   if (order.hidden) parts.push('hidden');
