@@ -37,14 +37,15 @@ func (e *TimeoutError) Unwrap() error { return e.cause }
 
 // Config says what an Edge works with.
 type Config struct {
-	Prepare  func(req *pipeline.Request) (pipeline.Message, error)
-	Bus      pipeline.EventBus
-	Board    *progress.Board
-	Store    pipeline.TradeStore
-	Balances pipeline.Balances
-	Trace    *progress.Trace // may be nil
-	Now      func() time.Time
-	Wait     time.Duration // 0: DefaultWait
+	Instruments []*exchange.Instrument
+	Prepare     func(req *pipeline.Request) (pipeline.Message, error)
+	Bus         pipeline.EventBus
+	Board       *progress.Board
+	Store       pipeline.TradeStore
+	Balances    pipeline.Balances
+	Trace       *progress.Trace // may be nil
+	Now         func() time.Time
+	Wait        time.Duration // 0: DefaultWait
 }
 
 // Edge takes requests. It is safe for concurrent use.
@@ -66,35 +67,64 @@ func NewKey() string {
 }
 
 // Submit sends a request, whose Time it sets, and returns what came of it once
-// that is in the journal. A request that was sent before is answered as it was
-// then. Errors: *exchange.FieldError when the request is wrong in itself,
-// ErrReused, pipeline.ErrFull, *TimeoutError.
-func (e *Edge) Submit(ctx context.Context, req *pipeline.Request) (progress.Outcome, error) {
+// that is in the journal: of one that spans instruments what came of each of
+// its parts, by instrument, else one outcome. A request that was sent before is
+// answered as it was then. Errors: *exchange.FieldError when the request is
+// wrong in itself, ErrReused, pipeline.ErrFull, *TimeoutError.
+func (e *Edge) Submit(ctx context.Context, req *pipeline.Request) ([]progress.Outcome, error) {
 	req.Time = exchange.Time(e.cfg.Now().UnixNano())
 	msg, err := e.cfg.Prepare(req)
 	if err != nil {
-		return progress.Outcome{}, err
+		return nil, err
 	}
-	cmd := &msg.Command
-	e.cfg.Trace.Mark(cmd.ID, progress.StageReceived)
-	w := e.cfg.Board.Expect(cmd.ID)
-	defer w.End()
-	if _, known := w.Known(); !known {
-		if err := e.send(ctx, req, cmd, w); err != nil {
-			return progress.Outcome{}, err
+	cmds, err := e.parts(&msg.Command)
+	if err != nil {
+		return nil, err
+	}
+	waiters := make([]*progress.Waiter, len(cmds))
+	known := 0
+	for i := range cmds {
+		e.cfg.Trace.Mark(cmds[i].ID, progress.StageReceived)
+		waiters[i] = e.cfg.Board.Expect(cmds[i].ID)
+		defer waiters[i].End()
+		if _, ok := waiters[i].Known(); ok {
+			known++
+		}
+	}
+	if known < len(cmds) {
+		if err := e.send(ctx, req, &msg.Command, waiters[0]); err != nil {
+			return nil, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Wait)
 	defer cancel()
-	o, err := w.Wait(ctx)
-	if err != nil {
-		return progress.Outcome{}, &TimeoutError{cmd.ID, err}
+	out := make([]progress.Outcome, len(cmds))
+	for i := range cmds {
+		if out[i], err = waiters[i].Wait(ctx); err != nil {
+			return nil, &TimeoutError{cmds[i].ID, err}
+		}
+		if !out[i].Same(&cmds[i]) {
+			return nil, fmt.Errorf("command %x: %w", cmds[i].ID, ErrReused)
+		}
+		e.cfg.Trace.Mark(cmds[i].ID, progress.StageAnswered)
 	}
-	if !o.Same(cmd) {
-		return progress.Outcome{}, fmt.Errorf("command %x: %w", cmd.ID, ErrReused)
+	return out, nil
+}
+
+// parts returns the commands that a command becomes.
+func (e *Edge) parts(cmd *exchange.Command) ([]exchange.Command, error) {
+	if cmd.Instrument != 0 {
+		return []exchange.Command{*cmd}, nil
 	}
-	e.cfg.Trace.Mark(cmd.ID, progress.StageAnswered)
-	return o, nil
+	var out []exchange.Command
+	for _, q := range pipeline.SpanCommands(*cmd, e.cfg.Instruments) {
+		m, err := pipeline.DecodeMessage(q.Body)
+		if err != nil {
+			return nil, fmt.Errorf("reading a part of command %x: %w", cmd.ID, err)
+		}
+		out = append(out, m.Command)
+	}
+	return out, nil
 }
 
 func (e *Edge) send(ctx context.Context, req *pipeline.Request, cmd *exchange.Command, w *progress.Waiter) error {

@@ -35,8 +35,8 @@ type Outcome struct {
 }
 
 // Same reports whether cmd asks for what the outcome's command asked for. It
-// is true when that is not known: a command that was refused before it came
-// to the engine is in the journal without its contents.
+// is true when that is not known: a void that ends an abandoned hold has no
+// contents.
 func (o *Outcome) Same(cmd *exchange.Command) bool {
 	return o.contents == 0 || o.contents == contentsOf(cmd)
 }
@@ -44,11 +44,12 @@ func (o *Outcome) Same(cmd *exchange.Command) bool {
 var contentsSeed = maphash.MakeSeed()
 
 // contentsOf is a hash of what the client decides. The time is another with
-// each try, and what is held, or the worst price of an order without a limit,
-// is for the venue to say.
+// each try; what is held, and the worst price of an order without a limit, are
+// for the venue to say; a refusal is a void of the same contents. The kind is
+// in the id already.
 func contentsOf(cmd *exchange.Command) uint64 {
 	c := *cmd
-	c.Time, c.Held = 0, 0
+	c.Kind, c.Time, c.Held, c.Value = 0, 0, 0, 0
 	switch c.Type {
 	case exchange.Limit, exchange.StopLimit, exchange.TakeProfitLimit, 0: // 0: an amend
 	default:
@@ -61,7 +62,7 @@ func contentsOf(cmd *exchange.Command) uint64 {
 func outcomeOf(e *pipeline.Entry, pos pipeline.Position) Outcome {
 	cmd := &e.Command
 	o := Outcome{Command: cmd.ID, Instrument: cmd.Instrument, Position: pos, Time: cmd.Time}
-	if cmd.Kind != exchange.KindVoid {
+	if cmd.Kind != exchange.KindVoid || cmd.Type != 0 || cmd.OrderID != 0 || cmd.OrigID != (exchange.CommandID{}) {
 		o.contents = contentsOf(cmd)
 	}
 	for i := range e.Events {
