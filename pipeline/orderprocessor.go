@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/castlecloud/exchange"
@@ -389,10 +390,11 @@ func (d *draft) timeInForce() {
 const firstYear, lastYear = 1970, 2261
 
 func (d *draft) expire() exchange.Time {
-	var t time.Time
 	text := d.req.ExpireTime
-	// Other ways to read RFC 3339 are lenient.
-	if err := t.UnmarshalText([]byte(text)); err != nil || t.UTC().Year() < firstYear || t.UTC().Year() > lastYear {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	// Parse takes hours of one digit and commas, which RFC 3339 does not know.
+	if err != nil || t.Format("2006-01-02T15:04:05") != text[:19] || strings.Contains(text, ",") ||
+		t.UTC().Year() < firstYear || t.UTC().Year() > lastYear {
 		d.refuse("expire_time", text, exchange.InvalidExpire, "expected a time such as 2030-01-31T12:00:00Z")
 		return 0
 	}
