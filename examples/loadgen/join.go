@@ -64,7 +64,7 @@ func (j *joiner) forget(id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.orders, id)
-	j.ring0()
+	j.ringWhenDone()
 }
 
 // filled says that the owner of an order that takes heard of a trade of it.
@@ -85,7 +85,7 @@ func (j *joiner) filled(id string, t trade, now time.Time) {
 		j.owed++
 		j.remember(t, sighting{due: due})
 	}
-	j.ring0()
+	j.ringWhenDone()
 }
 
 // public says that the public socket told of a trade.
@@ -100,7 +100,7 @@ func (j *joiner) public(t trade, now time.Time) {
 		delete(j.trades, t)
 		j.owed--
 		j.res.observe(stagePushed, now.Sub(s.due))
-		j.ring0()
+		j.ringWhenDone()
 	}
 }
 
@@ -111,6 +111,7 @@ func (j *joiner) remember(t trade, s sighting) {
 		old := j.ring[j.next]
 		if s, ok := j.trades[old]; ok && s.seen.IsZero() {
 			j.owed--
+			j.ringWhenDone()
 		}
 		delete(j.trades, old)
 		j.ring[j.next] = t
@@ -119,8 +120,8 @@ func (j *joiner) remember(t trade, s sighting) {
 	j.trades[t] = s
 }
 
-// ring0 rings when nothing is awaited any more.
-func (j *joiner) ring0() {
+// ringWhenDone rings when nothing is awaited any more.
+func (j *joiner) ringWhenDone() {
 	if j.bell != nil && len(j.orders) == 0 && j.owed == 0 {
 		close(j.bell)
 		j.bell = nil
@@ -133,7 +134,7 @@ func (j *joiner) settled() <-chan struct{} {
 	defer j.mu.Unlock()
 	bell := make(chan struct{})
 	j.bell = bell
-	j.ring0()
+	j.ringWhenDone()
 	return bell
 }
 

@@ -15,9 +15,9 @@ import (
 
 // Bounds of a run.
 const (
-	// patience is how long orders that are due are still sent after the end of
-	// a run, and how long it waits for what the sockets have yet to tell.
-	patience = 5 * time.Second
+	// defaultPatience is how long orders that are due are still sent after the
+	// end of a run, and how long it waits for what the sockets have yet to tell.
+	defaultPatience = 5 * time.Second
 	// redials is how often in a row a socket is opened anew.
 	redials = 5
 )
@@ -35,6 +35,7 @@ type load struct {
 	flow     *flow
 	conns    int
 	mostOpen int
+	patience time.Duration
 	join     *joiner
 	open     *openOrders
 	show     func(r *results, since time.Duration) // progress; called now and then
@@ -84,7 +85,7 @@ func (l *load) run(ctx context.Context, rate float64, duration time.Duration) (*
 	workers.Wait()
 	select {
 	case <-l.join.settled():
-	case <-time.After(patience):
+	case <-time.After(l.patience):
 	case <-ctx.Done():
 	}
 	close(shown)
@@ -104,7 +105,7 @@ func (l *load) run(ctx context.Context, rate float64, duration time.Duration) (*
 // long after the end counts with the time it has waited by then.
 func (l *load) pace(ctx context.Context, res *results, jobs chan<- job, start time.Time, rate float64, duration time.Duration) {
 	n := int(rate * duration.Seconds())
-	end := time.NewTimer(duration + patience)
+	end := time.NewTimer(duration + l.patience)
 	defer end.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()

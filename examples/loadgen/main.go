@@ -155,7 +155,7 @@ func generate(ctx context.Context, opt options, stdout, stderr io.Writer) error 
 	// Another run must not repeat the names of this one.
 	prefix := "load-" + strings.ToLower(rand.Text()[:10])
 	l := &load{
-		client: c, accounts: accounts, conns: opt.conns, mostOpen: opt.open, join: newJoiner(), open: newOpenOrders(),
+		client: c, accounts: accounts, conns: opt.conns, mostOpen: opt.open, patience: defaultPatience, join: newJoiner(), open: newOpenOrders(),
 		flow: newFlow(opt.seed, markets, len(accounts), prefix), show: newProgress(stderr),
 	}
 	fmt.Fprintf(stdout, "%d accounts, %d instruments, seed %d\n", len(accounts), len(markets), opt.seed)
