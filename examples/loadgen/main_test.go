@@ -179,7 +179,9 @@ func TestLostFeed(t *testing.T) {
 		_, _, _, _, failed := l.join.res.counts()
 		return failed == 2 && sockets() == 2
 	}, 5*time.Second, time.Millisecond)
+	l.join.res.mu.Lock()
 	assert.Equal(t, map[string]int64{"feed_lost": 2}, l.join.res.errors)
+	l.join.res.mu.Unlock()
 	v.Listener.Close()
 	v.hangUp()
 	assert.ErrorIs(t, <-lost, client.ErrNoAnswer)
