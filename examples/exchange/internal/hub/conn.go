@@ -60,8 +60,9 @@ type conn struct {
 	ws     *websocket.Conn
 	ctx    context.Context // ends when the connection is to be closed, with the reason
 	cancel context.CancelCauseFunc
-	io     context.Context // of reads and writes: ending it tears the connection down at once
-	bell   chan struct{}   // there is something in the queue
+	io     context.Context // of reads and writes: ending it (cut) tears the connection down at once
+	cut    context.CancelFunc
+	bell   chan struct{} // there is something in the queue
 
 	mu        sync.Mutex
 	queue     []*item
@@ -88,9 +89,9 @@ func (c closing) Error() string { return c.reason }
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(h.ctx)
 	defer cancel(nil)
-	io, teardown := context.WithCancel(context.Background())
-	defer teardown()
-	c := &conn{hub: h, ctx: ctx, cancel: cancel, io: io, bell: make(chan struct{}, 1), subs: map[subKey]*sub{}}
+	io, cut := context.WithCancel(context.Background())
+	defer cut()
+	c := &conn{hub: h, ctx: ctx, cancel: cancel, io: io, cut: cut, bell: make(chan struct{}, 1), subs: map[subKey]*sub{}}
 	if !h.enter(c) {
 		h.cfg.Metrics.Count(MetricRefused, 0, 1)
 		w.Header().Set("Content-Type", "application/json")

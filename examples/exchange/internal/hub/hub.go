@@ -161,6 +161,16 @@ func (h *Hub) Close() {
 	h.wg.Wait()
 }
 
+// Disconnect cuts every connection off without a word, as a broken network
+// would.
+func (h *Hub) Disconnect() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.conns {
+		c.cut()
+	}
+}
+
 // Push implements pipeline.Pusher.
 func (h *Hub) Push(_ context.Context, inst exchange.InstrumentID, pos pipeline.Position, messages []pipeline.Push) error {
 	m := h.markets[inst]
