@@ -2,6 +2,9 @@
 # make test      services and check, then every test of the three modules, raced
 # make bench     the benchmarks of the core, then the speed table of the README
 # make fuzz      every fuzz target for FUZZTIME each
+# make run       the local venue, with RUNFLAGS
+# make sim       schedules of the simulator for SIMTIME, then its planted bugs
+# make soak      load on a venue for SOAKTIME; its memory must stay flat
 # make services  what the tests need beside Go
 
 SHELL := bash
@@ -13,9 +16,12 @@ export GOFLAGS :=
 MODULES     := . adapters examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
+SIMTIME     ?= 3m
+SOAKTIME    ?= 10m
+RUNFLAGS    ?=
 BROWSERS    := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: check test bench fuzz services
+.PHONY: check test bench fuzz run sim soak services
 
 # Inside a workspace an incomplete go.sum goes unnoticed, so each module is
 # looked at on its own as well.
@@ -67,6 +73,17 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package"; \
 		done; \
 	done
+
+run:
+	go run ./examples/exchange $(RUNFLAGS)
+
+# Neither has a time limit but its own: go test would end them after ten minutes.
+sim:
+	go test -count=1 -timeout 0 -v -run 'TestNoRaceSim$$' ./exchangetest/simulator -sim.time=$(SIMTIME)
+	go test -count=1 -timeout 0 -v -run 'TestNoRaceSimPlanted$$' ./exchangetest/simulator
+
+soak:
+	go test -count=1 -timeout 0 -v -run 'TestNoRaceSoak$$' ./examples/exchange -soak.time=$(SOAKTIME)
 
 # The tests drive a browser, which EXCHANGE_BROWSER or PATH names. As root on a
 # system with apt-get it is installed, otherwise this says how; the tests that
