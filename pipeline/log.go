@@ -133,10 +133,10 @@ func (l *Log) Append(ctx context.Context, at Head, b *Batch) (Committed, error) 
 
 // append is Append with the encoding of b, which belongs to the Log too.
 func (l *Log) append(ctx context.Context, at Head, b *Batch, data []byte) (Committed, error) {
-	item := Item{Head: Head{at.Position + 1, HashOf(at.Hash, data)}, Data: data}
 	if len(data) > MaxItemBytes {
 		return Committed{}, fmt.Errorf("journal of instrument %d: %w: an item of %d bytes, expected at most %d", b.Instrument, ErrTooLarge, len(data), MaxItemBytes)
 	}
+	item := Item{Head: Head{at.Position + 1, HashOf(at.Hash, data)}, Data: data}
 	if err := l.journal.Append(ctx, b.Instrument, item); err != nil {
 		// Also when fenced: a retry below us may have met its own first try.
 		got, readErr := l.journal.Read(ctx, b.Instrument, item.Position, 1)

@@ -26,6 +26,7 @@ type market struct {
 	bookAt, snapshotAt Position // where the latest snapshots were taken
 
 	// The batch at hand. Its memory is used again.
+	message Message // the one at hand
 	entries []Entry
 	ends    []int // where each entry's events end
 	events  []exchange.Event
@@ -59,7 +60,8 @@ func (s *market) applyBatch(msgs []QueueMessage, from int) (int, error) {
 		if s.full() {
 			return i - from, nil
 		}
-		m := s.admit(&msgs[i], now)
+		s.message = s.admit(&msgs[i], now)
+		m := &s.message
 		if end, due := s.endOfDay(m.Command.Time); due {
 			if err := s.apply(&Message{Command: end}); err != nil {
 				return i - from, err
@@ -75,7 +77,7 @@ func (s *market) applyBatch(msgs []QueueMessage, from int) (int, error) {
 			s.first = m.Command.Time
 			s.cfg.Metrics.Observe(MetricQueueAge, s.id, time.Duration(now-s.first))
 		}
-		if err := s.apply(&m); err != nil {
+		if err := s.apply(m); err != nil {
 			return i - from, err
 		}
 	}

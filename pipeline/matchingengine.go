@@ -41,9 +41,9 @@ const maxFences = 8
 // of them, with the command itself and its own event in commandBytes, must fit
 // into MaxItemBytes. A test encodes the largest events.
 const (
-	tradeBytes     = 197 // EventTrade, EventSelfTradePrevented
-	endBytes       = 145 // EventCanceled, EventExpired, EventReplenished, EventRepriced, EventAmended less its prices
-	triggeredBytes = 115
+	tradeBytes     = 200 // EventTrade, EventSelfTradePrevented
+	endBytes       = 150 // EventCanceled, EventExpired, EventReplenished, EventRepriced, EventAmended less its prices
+	triggeredBytes = 120
 	levelBytes     = 40
 	stepBytes      = tradeBytes + endBytes
 	onceBytes      = triggeredBytes + tradeBytes + endBytes + 2*levelBytes
@@ -231,20 +231,32 @@ func (s *market) run(ctx context.Context, msgs []QueueMessage) (done int, err er
 			continue
 		}
 		s.drop()
-		var panicked *applyPanic
-		switch {
-		case errors.Is(err, ErrFenced) && fences < maxFences:
-			fences++
-			s.cfg.Metrics.Count(MetricFenced, s.id, 1)
-		case errors.As(err, &panicked) && !errors.Is(err, ErrDiverged) && !s.voided(done+n):
-			s.voids = append(s.voids, done+n)
-			s.cfg.Metrics.Count(MetricPanics, s.id, 1)
-			s.cfg.Logger.Error("applying a command panicked: it is voided", "instrument", s.id, "after", s.head.Position, "panic", panicked.Error())
-		default:
+		if !s.forgive(err, done+n, &fences) {
 			return done, err
 		}
 	}
 	return done, nil
+}
+
+// forgive reports whether a run goes on after an error, which a message is at
+// fault for when it is a panic.
+func (s *market) forgive(err error, message int, fences *int) bool {
+	var panicked *applyPanic
+	switch {
+	case errors.Is(err, ErrFenced):
+		*fences++
+		s.cfg.Metrics.Count(MetricFenced, s.id, 1)
+		return *fences <= maxFences
+	case errors.As(err, &panicked) && !errors.Is(err, ErrDiverged):
+		s.cfg.Metrics.Count(MetricPanics, s.id, 1)
+		s.cfg.Logger.Error("applying a command panicked: it is voided", "instrument", s.id, "after", s.head.Position, "panic", panicked.Error())
+		if s.voided(message) {
+			return false
+		}
+		s.voids = append(s.voids, message)
+		return true
+	}
+	return false
 }
 
 // step applies one batch of messages from the given one on, commits it, and
