@@ -96,7 +96,7 @@ func (d *MarketData) start(ctx context.Context, n Notice) (Position, error) {
 	if err != nil {
 		return 0, fmt.Errorf("asking how far it is pushed: %w", err)
 	}
-	if !m.broken {
+	if !m.broken && m.at() > 0 {
 		at = max(at, m.at()-1) // a Pusher may have forgotten more than that
 	}
 	if n.Position > at+MaxFeedCatchUp {
