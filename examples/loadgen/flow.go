@@ -39,7 +39,7 @@ func newMarket(ctx context.Context, c *client.Client, p *client.Product, weight 
 	for _, n := range []struct {
 		field, text string
 		into        *decimal.Decimal
-	}{{"price_increment", p.PriceIncrement, &m.tick}, {"size_increment", p.SizeIncrement, &lot}, {"min_size", p.MinSize, &least}, {"min_notional", p.MinNotional, &notional}} {
+	}{{"tick_size", p.TickSize, &m.tick}, {"size_step", p.SizeStep, &lot}, {"min_size", p.MinSize, &least}, {"min_notional", p.MinNotional, &notional}} {
 		if n.text == "" {
 			continue
 		}
@@ -50,7 +50,7 @@ func newMarket(ctx context.Context, c *client.Client, p *client.Product, weight 
 		*n.into = d
 	}
 	if m.tick.Sign() <= 0 || lot.Sign() <= 0 {
-		return nil, fmt.Errorf("product %s: price_increment %q, size_increment %q: expected more than zero", p.Symbol, p.PriceIncrement, p.SizeIncrement)
+		return nil, fmt.Errorf("product %s: tick_size %q, size_step %q: expected more than zero", p.Symbol, p.TickSize, p.SizeStep)
 	}
 	mid, err := findMid(ctx, c, p.Symbol, mids)
 	if err != nil {
@@ -59,7 +59,7 @@ func newMarket(ctx context.Context, c *client.Client, p *client.Product, weight 
 	m.mid = roundTo(mid, m.tick)
 	lowest := m.mid.Sub(m.tick.Mul(decimal.NewFromInt(reach)))
 	if lowest.Sign() <= 0 {
-		return nil, fmt.Errorf("%s: a price of %s: expected more than %d times price_increment, %s", p.Symbol, mid, reach, m.tick)
+		return nil, fmt.Errorf("%s: a price of %s: expected more than %d times tick_size, %s", p.Symbol, mid, reach, m.tick)
 	}
 	m.unit = decimal.Max(least, lot)
 	if need := notional.DivRound(lowest, 16); need.GreaterThan(m.unit) {

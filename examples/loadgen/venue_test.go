@@ -51,8 +51,8 @@ func newFakeVenue(t *testing.T) *fakeVenue {
 	}
 	give("GET /health", `{"status":"ok"}`)
 	give("GET /demo/accounts", `{"accounts":[{"account":"1","name":"Account 1"},{"account":"2","name":"Account 2"}]}`)
-	give("GET /products", `{"products":[{"symbol":"BTC-USD","base":"BTC","quote":"USD","price_increment":"0.01","size_increment":"0.0001","min_size":"0.0002","min_notional":"10"},
-		{"symbol":"ETH-USD","base":"ETH","quote":"USD","price_increment":"0.01","size_increment":"0.001"}]}`)
+	give("GET /products", `{"products":[{"symbol":"BTC-USD","base":"BTC","quote":"USD","tick_size":"0.01","size_step":"0.0001","min_size":"0.0002","min_notional":"10"},
+		{"symbol":"ETH-USD","base":"ETH","quote":"USD","tick_size":"0.01","size_step":"0.001"}]}`)
 	mux.HandleFunc("GET /products/{symbol}/book", func(w http.ResponseWriter, r *http.Request) {
 		if v.empty {
 			fmt.Fprint(w, `{"bids":[],"asks":[]}`)

@@ -157,13 +157,13 @@ func (c *Client) Login(ctx context.Context, account string) (string, error) {
 
 // Product is an instrument, as far as an order needs to know it.
 type Product struct {
-	Symbol         string `json:"symbol"`
-	Base           string `json:"base"`
-	Quote          string `json:"quote"`
-	PriceIncrement string `json:"price_increment"`
-	SizeIncrement  string `json:"size_increment"`
-	MinSize        string `json:"min_size"`
-	MinNotional    string `json:"min_notional"`
+	Symbol      string `json:"symbol"`
+	Base        string `json:"base"`
+	Quote       string `json:"quote"`
+	TickSize    string `json:"tick_size"`
+	SizeStep    string `json:"size_step"`
+	MinSize     string `json:"min_size"`
+	MinNotional string `json:"min_notional"`
 }
 
 // Products returns the instruments.
