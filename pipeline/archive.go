@@ -11,6 +11,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/castlecloud/exchange"
@@ -149,13 +150,20 @@ type archiveFile struct {
 	write  *numberTexts
 }
 
+// packers are closed and may be used again: each is most of a megabyte.
+var packers = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // no error: it is a level
+	return w
+}}
+
 func (f *archiveFile) last() Position { return f.head.Position }
 
 func newArchiveFile(in *exchange.Instrument, c Committed) *archiveFile {
 	f := &archiveFile{first: c.Position(), day: dayPath(c.Batch().LastTime()), write: newNumberTexts(in),
 		trades: []byte("trade_id,time,price,size,notional,taker_side\n")}
 	// Speed counts: everything that is journaled goes through here.
-	f.packer, _ = gzip.NewWriterLevel(&f.packed, gzip.BestSpeed) // no error: it is a level
+	f.packer = packers.Get().(*gzip.Writer)
+	f.packer.Reset(&f.packed)
 	head := binary.AppendUvarint([]byte(archiveMagic), uint64(in.ID()))
 	f.pack(binary.AppendUvarint(head, uint64(f.first)))
 	return f
@@ -200,6 +208,7 @@ func (f *archiveFile) trade(ev *exchange.Event) {
 func (f *archiveFile) close() []byte {
 	if f.packer != nil {
 		_ = f.packer.Close() // into memory
+		packers.Put(f.packer)
 		f.packer = nil
 	}
 	return f.packed.Bytes()
