@@ -5,6 +5,7 @@ package auth
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/castlecloud/exchange"
@@ -35,6 +37,10 @@ const (
 // MaxTokenBytes is the length of the longest token that is looked at.
 const MaxTokenBytes = 2048
 
+// MaxVerified is how many tokens are remembered as good. A check of a signature
+// takes more processor time than everything else that becomes of an order.
+const MaxVerified = 4096
+
 var (
 	// ErrInvalid says that a token is not one of this venue.
 	ErrInvalid = errors.New("invalid token")
@@ -53,6 +59,9 @@ type Keys struct {
 	private ed25519.PrivateKey
 	now     func() time.Time
 	parser  *jwt.Parser
+
+	mu       sync.RWMutex
+	verified map[[sha256.Size]byte]Identity // by hash of the token, at most MaxVerified
 }
 
 // Load reads the key of a file, or makes one there when it is absent. The
@@ -79,7 +88,7 @@ func Load(path string, now func() time.Time) (*Keys, error) {
 	if !ok {
 		return nil, fmt.Errorf("token key %s: a %T, expected an Ed25519 key", path, parsed)
 	}
-	return &Keys{private: private, now: now, parser: jwt.NewParser(
+	return &Keys{private: private, now: now, verified: map[[sha256.Size]byte]Identity{}, parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), // whatever the token's header asks for
 		jwt.WithIssuer(Issuer), jwt.WithAudience(Audience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithTimeFunc(now),
@@ -162,6 +171,30 @@ func (k *Keys) Verify(token string) (Identity, error) {
 	if len(token) > MaxTokenBytes {
 		return Identity{}, ErrInvalid
 	}
+	key := sha256.Sum256([]byte(token))
+	k.mu.RLock()
+	id, known := k.verified[key]
+	k.mu.RUnlock()
+	if known {
+		if !k.now().Before(id.Expires) {
+			return Identity{}, ErrExpired
+		}
+		return id, nil
+	}
+	id, err := k.check(token)
+	if err == nil {
+		k.mu.Lock()
+		if len(k.verified) >= MaxVerified {
+			clear(k.verified) // who comes again is checked again
+		}
+		k.verified[key] = id
+		k.mu.Unlock()
+	}
+	return id, err
+}
+
+// check is Verify of a token that was not seen before.
+func (k *Keys) check(token string) (Identity, error) {
 	var claims jwt.RegisteredClaims
 	_, err := k.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return k.private.Public(), nil })
 	switch {

@@ -165,3 +165,43 @@ func TestLoad(t *testing.T) {
 	_, err = Load(filepath.Join(t.TempDir(), "absent", "token.key"), now)
 	assert.Error(t, err)
 }
+
+// A token that was good is remembered, within a bound, until it ends; one that
+// was not is checked again each time.
+func TestVerifiedTokensAreRemembered(t *testing.T) {
+	k, now := newKeys(t)
+	token, _, err := k.Token(7, time.Hour)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = k.Verify(token + "A")
+		assert.ErrorIs(t, err, ErrInvalid)
+		assert.Empty(t, k.verified)
+	}
+	first, err := k.Verify(token)
+	require.NoError(t, err)
+	assert.Len(t, k.verified, 1)
+	again, err := k.Verify(token)
+	require.NoError(t, err)
+	assert.Equal(t, first, again)
+	_, err = k.Verify(token + "A")
+	assert.ErrorIs(t, err, ErrInvalid, "another text is another token")
+
+	for i := len(k.verified); i < MaxVerified; i++ {
+		k.verified[[sha256.Size]byte{byte(i), byte(i >> 8), 1}] = Identity{}
+	}
+	other, _, err := k.Token(8, time.Hour)
+	require.NoError(t, err)
+	_, err = k.Verify(other)
+	require.NoError(t, err)
+	assert.Len(t, k.verified, 1, "full: begun anew")
+	_, err = k.Verify(token)
+	require.NoError(t, err, "who was forgotten is checked again")
+
+	*now = first.Expires
+	_, err = k.Verify(token)
+	assert.ErrorIs(t, err, ErrExpired, "remembered")
+	clear(k.verified)
+	_, err = k.Verify(token)
+	assert.ErrorIs(t, err, ErrExpired, "checked")
+	assert.Empty(t, k.verified)
+}
