@@ -56,13 +56,14 @@ type item struct {
 // conn is one client. One goroutine reads, one writes, one pings; whoever
 // pushes only ever adds to the queue.
 type conn struct {
-	hub    *Hub
-	ws     *websocket.Conn
-	ctx    context.Context // ends when the connection is to be closed, with the reason
-	cancel context.CancelCauseFunc
-	io     context.Context // of reads and writes: ending it (cut) tears the connection down at once
-	cut    context.CancelFunc
-	bell   chan struct{} // there is something in the queue
+	hub     *Hub
+	ws      *websocket.Conn
+	ctx     context.Context // ends when the connection is to be closed, with the reason
+	cancel  context.CancelCauseFunc
+	io      context.Context // of reads and writes: ending it (cut) tears the connection down at once
+	cut     context.CancelFunc
+	bell    chan struct{} // there is something in the queue
+	dropped sync.Once
 
 	mu        sync.Mutex
 	queue     []*item
@@ -155,9 +156,12 @@ func (c *conn) ping() {
 		}
 		ctx, cancel := context.WithTimeout(c.io, c.hub.limits.PongTimeout)
 		err := c.ws.Ping(ctx)
+		late := errors.Is(ctx.Err(), context.DeadlineExceeded)
 		cancel()
-		if err != nil && c.ctx.Err() == nil {
-			c.drop()
+		if err != nil {
+			if late {
+				c.drop()
+			}
 			return
 		}
 	}
@@ -165,10 +169,7 @@ func (c *conn) ping() {
 
 // drop closes a reader who is too slow.
 func (c *conn) drop() {
-	if c.ctx.Err() != nil {
-		return // it is being closed already
-	}
-	c.hub.cfg.Metrics.Count(MetricDropped, 0, 1)
+	c.dropped.Do(func() { c.hub.cfg.Metrics.Count(MetricDropped, 0, 1) })
 	c.close(websocket.StatusPolicyViolation, CodeSlowReader)
 }
 
@@ -216,7 +217,7 @@ func (c *conn) transmit(data []byte) {
 	switch {
 	case err == nil:
 		c.hub.cfg.Metrics.Count(MetricMessages, 0, 1)
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		c.drop()
 	default:
 		c.cancel(nil)
