@@ -1,7 +1,7 @@
 // What both charts share: a canvas as sharp as the screen, the page's colours,
 // and round steps for an axis.
 
-import { onResize, touch } from './dom.js';
+import { touch } from './dom.js';
 
 /** Surface keeps a canvas at the resolution of the screen and draws in CSS pixels. */
 export class Surface {
@@ -11,41 +11,36 @@ export class Surface {
     this.width = 0;
     this.height = 0;
     this.painter = painter;
-    onResize(canvas, (w, h) => {
-      this.width = w;
-      this.height = h;
+    const observer = new ResizeObserver(([entry]) => {
+      this.width = entry.contentRect.width;
+      this.height = entry.contentRect.height;
+      this.pixels = entry.devicePixelContentBoxSize?.[0]; // exact, where the browser tells
       touch(painter);
     });
-    this.#watchRatio();
+    try {
+      observer.observe(canvas, { box: 'device-pixel-content-box' });
+    } catch {
+      observer.observe(canvas);
+    }
     document.addEventListener('themechange', () => {
       this.palette = null;
       touch(painter);
     });
   }
 
-  // A window that moves to another screen changes its ratio without a resize.
-  #watchRatio() {
-    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener(
-      'change',
-      () => {
-        touch(this.painter);
-        this.#watchRatio();
-      },
-      { once: true },
-    );
-  }
-
   /** begin clears the canvas and returns its context, or null while there is nothing to see. */
   begin() {
     if (this.width < 20 || this.height < 20) return null;
     const ratio = devicePixelRatio || 1;
-    const w = Math.round(this.width * ratio);
-    const h = Math.round(this.height * ratio);
+    // The exact number counts unless it is of another screen: an emulated one.
+    const sharp = (css, exact) => (Math.abs(css * ratio - exact) < 1 ? exact : Math.round(css * ratio));
+    const w = sharp(this.width, this.pixels?.inlineSize);
+    const h = sharp(this.height, this.pixels?.blockSize);
     if (this.canvas.width !== w || this.canvas.height !== h) {
       this.canvas.width = w;
       this.canvas.height = h;
     }
-    this.ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.ctx.setTransform(w / this.width, 0, 0, h / this.height, 0, 0);
     this.ctx.clearRect(0, 0, this.width, this.height);
     this.ctx.font = `11px ${this.colours.font}`;
     this.ctx.lineWidth = 1;

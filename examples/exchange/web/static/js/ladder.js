@@ -5,8 +5,9 @@ import { format, group, ratio } from './decimal.js';
 import { grouped } from './book.js';
 import { byId, make, onResize, setText, touch } from './dom.js';
 
-const GROUPINGS = [1n, 2n, 5n, 10n, 50n, 100n, 500n, 1000n];
-const GROUPING_CHOICES = 6;
+/** What prices may be grouped by, in ticks; never by more than a part of the price. */
+const GROUPINGS = [1n, 10n, 100n, 500n, 1000n, 5000n, 10000n];
+const GROUPING_PARTS = 100n;
 const MAX_ROWS = 60;
 
 export class Ladder {
@@ -35,17 +36,25 @@ export class Ladder {
   /** reset prepares for another instrument. */
   reset() {
     const { product } = this.state;
-    const select = byId('group');
     this.step = product.tick;
-    const options = GROUPINGS.slice(0, GROUPING_CHOICES).map((n) => {
-      const option = make('option', '', format(product.tick * n, product.priceScale, 0));
-      option.value = String(product.tick * n);
-      return option;
-    });
-    select.replaceChildren(...options);
+    this.#groupings(0n);
     setText(byId('lh-price'), `Price (${product.quote})`);
     setText(byId('lh-size'), `Size (${product.base})`);
     touch('ladder');
+  }
+
+  // #groupings offers what makes sense for a price; 0 is not known yet.
+  #groupings(price) {
+    const { product } = this.state;
+    this.grouped = price > 0n;
+    const options = GROUPINGS.map((n) => n * product.tick)
+      .filter((step, i) => i === 0 || step * GROUPING_PARTS <= price)
+      .map((step) => {
+        const option = make('option', '', format(step, product.priceScale, 0));
+        option.value = String(step);
+        return option;
+      });
+    byId('group').replaceChildren(...options);
   }
 
   /** focus puts the keyboard on the best bid. */
@@ -57,27 +66,31 @@ export class Ladder {
   // #fit gives a side as many rows as its height has room for. Rows of the
   // asks lie bottom up: row 0 is always the best price.
   #fit(side) {
-    const height = side.rows[0]?.el.offsetHeight || (matchMedia('(max-width: 720px)').matches ? 26 : 20);
+    if (side.box.clientHeight === 0) return; // it is not in view
+    if (side.rows.length === 0) this.#add(side);
+    const height = side.rows[0].el.offsetHeight;
     const count = Math.max(1, Math.min(MAX_ROWS, Math.floor(side.box.clientHeight / height)));
     while (side.rows.length > count) side.rows.pop().el.remove();
-    while (side.rows.length < count) {
-      const el = make('div', 'lv');
-      el.setAttribute('role', 'row');
-      el.tabIndex = -1;
-      const bar = make('span', 'bar');
-      bar.setAttribute('aria-hidden', 'true');
-      const cells = ['px num', 'sz num', 'tot num'].map((name) => {
-        const cell = make('span', name);
-        cell.setAttribute('role', 'gridcell');
-        return cell;
-      });
-      el.append(...cells, bar);
-      if (side.up) side.box.prepend(el);
-      else side.box.append(el);
-      side.rows.push({ el, bar, px: cells[0], sz: cells[1], tot: cells[2], price: null });
-    }
+    while (side.rows.length < count) this.#add(side);
     if (!this.focused?.el.isConnected) this.#rove(this.sides.bids.rows[0]?.el);
     touch('ladder');
+  }
+
+  #add(side) {
+    const el = make('div', 'lv');
+    el.setAttribute('role', 'row');
+    el.tabIndex = -1;
+    const bar = make('span', 'bar');
+    bar.setAttribute('aria-hidden', 'true');
+    const cells = ['px num', 'sz num', 'tot num'].map((name) => {
+      const cell = make('span', name);
+      cell.setAttribute('role', 'gridcell');
+      return cell;
+    });
+    el.append(...cells, bar);
+    if (side.up) side.box.prepend(el);
+    else side.box.append(el);
+    side.rows.push({ el, bar, px: cells[0], sz: cells[1], tot: cells[2], price: null });
   }
 
   #rove(el) {
@@ -113,6 +126,8 @@ export class Ladder {
   draw() {
     const { book, product, open } = this.state;
     if (!product) return;
+    const some = book.bids[0] ?? book.asks[0];
+    if (some && !this.grouped) this.#groupings(some.price);
     const own = { buy: new Set(), sell: new Set() };
     for (const order of open.values()) {
       if (order.symbol === product.symbol && order.status === 'open') own[order.side]?.add(this.#step(order));

@@ -1,7 +1,7 @@
 // Own orders, what became of the older ones, and fills.
 
 import { ApiError, call, newKey } from './api.js';
-import { onGrid } from './check.js';
+import { isLimited, onGrid } from './check.js';
 import { format, group, isZero, pad } from './decimal.js';
 import { announce, byId, choices, make, notice, setText, timeText, touch } from './dom.js';
 import { syncRows } from './table.js';
@@ -99,7 +99,7 @@ export class Orders {
       button.dataset.act = name;
       button.addEventListener('click', () => {
         const order = this.state.open.get(row.dataset.key);
-        if (order) name === 'cancel' ? this.#cancel(order) : this.#askAmend(order);
+        if (order && !this.busy.has(order.command_id)) name === 'cancel' ? this.#cancel(order) : this.#askAmend(order);
       });
       actions.append(button);
     }
@@ -114,7 +114,9 @@ export class Orders {
     setText(at(row, 'symbol'), o.symbol);
     putSide(at(row, 'side'), o.side);
     setText(at(row, 'type'), typeText(o));
-    const price = this.#number(o.price, priceScale);
+    // The price of a market type is no more than what bounds it.
+    const limited = isLimited(o.type) || (o.type === 'market_to_limit' && o.status === 'open');
+    const price = limited ? this.#number(o.price, priceScale) : 'Market';
     const stop = this.#number(o.stop_price, priceScale);
     setText(at(row, 'price'), price);
     setText(at(row, 'size'), o.size ? this.#number(o.size, sizeScale) : `${this.#number(o.funds, MIN_DECIMALS)} ${product?.quote ?? ''}`);
@@ -122,9 +124,10 @@ export class Orders {
     if (!at(row, 'state')) return;
     const state = o.status === 'pending' ? `Trigger ${stop}` : stateText(o);
     setText(at(row, 'state'), this.busy.has(o.command_id) ? 'Sending…' : state);
-    const words = `${SIDES[o.side]} ${o.size} ${o.symbol} at ${o.price || o.stop_price || 'market'}`;
+    const words = `${SIDES[o.side]} ${o.size || o.funds} ${o.symbol}, ${isLimited(o.type) ? o.price : 'market'}`;
     for (const button of row.querySelectorAll('button')) {
-      button.disabled = this.busy.has(o.command_id);
+      // Not disabled: that would take the keyboard's focus away.
+      button.setAttribute('aria-disabled', String(this.busy.has(o.command_id)));
       button.setAttribute('aria-label', `${button.textContent}: ${words}`);
     }
   }

@@ -36,8 +36,8 @@ export const state = {
 
 /** toProduct reads an instrument as GET /products gives it. */
 export function toProduct(wire) {
-  const priceScale = scaleOf(wire.price_increment);
-  const sizeScale = scaleOf(wire.size_increment);
+  const priceScale = scaleOf(wire.tick_size);
+  const sizeScale = scaleOf(wire.size_step);
   const limit = (text, scale) => (text ? parse(text, scale) : null);
   return {
     symbol: wire.symbol,
@@ -46,8 +46,8 @@ export function toProduct(wire) {
     priceScale,
     sizeScale,
     quoteScale: priceScale + sizeScale, // a price times a size, exactly
-    tick: parse(wire.price_increment, priceScale),
-    lot: parse(wire.size_increment, sizeScale),
+    tick: parse(wire.tick_size, priceScale),
+    lot: parse(wire.size_step, sizeScale),
     minPrice: limit(wire.min_price, priceScale),
     maxPrice: limit(wire.max_price, priceScale),
     minSize: limit(wire.min_size, sizeScale),

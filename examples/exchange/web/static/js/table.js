@@ -25,6 +25,6 @@ export function syncRows(body, items, keyOf, create, update) {
   for (const row of old.values()) row.remove();
   if (focused && !focused.isConnected) {
     const row = body.children[Math.min(place, body.children.length - 1)];
-    (row?.querySelector('button:not(:disabled)') ?? body.closest('[tabindex]'))?.focus();
+    (row?.querySelector('button') ?? body.closest('[tabindex]'))?.focus();
   }
 }

@@ -13,6 +13,7 @@ export class Tape {
   }
 
   #fit(height) {
+    if (height === 0) return; // it is not in view
     const body = byId('tape');
     const row = this.rows[0]?.el.offsetHeight || 22;
     const count = Math.max(4, Math.min(MAX_ROWS, Math.floor((height - 64) / row)));

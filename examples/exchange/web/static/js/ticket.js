@@ -28,8 +28,10 @@ export class Ticket {
     this.touched = new Set();
     this.sending = false;
     this.unsent = null; // {key, text} of a request nobody answered
+    this.time = 'GTC'; // the time in force as it was chosen, which not every type allows
     this.form.addEventListener('input', () => this.#changed());
     this.form.addEventListener('change', (e) => {
+      if (e.target.name === 'time_in_force') this.time = e.target.value;
       if (FIELDS[e.target.name]) this.touched.add(e.target.name);
       this.#changed();
     });
@@ -154,19 +156,20 @@ export class Ticket {
     if (!product) return;
     const f = this.fields;
     const limited = isLimited(f.type);
-    const immediate = f.time_in_force === 'IOC' || f.time_in_force === 'FOK';
     const show = (name, on) => {
       this.form.querySelector(`[data-field="${name}"]`).hidden = !on;
     };
-    for (const option of byId('ticket-tif').options) option.hidden = option.disabled = !timesFor(f.type).includes(option.value);
-    if (!timesFor(f.type).includes(f.time_in_force)) byId('ticket-tif').value = timesFor(f.type)[0];
+    const times = timesFor(f.type);
+    for (const option of byId('ticket-tif').options) option.hidden = option.disabled = !times.includes(option.value);
+    byId('ticket-tif').value = f.time_in_force = times.includes(this.time) ? this.time : times[0];
+    const immediate = f.time_in_force === 'IOC' || f.time_in_force === 'FOK';
     show('stop_price', isTriggered(f.type));
     show('size_in', takesFunds(f.type, f.side));
     show('post_only', limited && !immediate);
     show('display_size', limited && !immediate && !f.hidden);
     show('hidden', limited && !immediate);
     show('min_size', !(limited && f.post_only));
-    show('expire_time', byId('ticket-tif').value === 'GTD');
+    show('expire_time', f.time_in_force === 'GTD');
     const spends = takesFunds(f.type, f.side) && f.size_in === 'funds';
     setText(byId('l-price'), limited ? 'Price' : 'Worst price (may stay empty)');
     setText(byId('l-size'), spends ? 'Amount to spend' : 'Size');
@@ -186,7 +189,7 @@ export class Ticket {
   }
 
   #summary(f) {
-    const parts = [byId('ticket-tif').value];
+    const parts = [f.time_in_force];
     const limited = isLimited(f.type) && !['IOC', 'FOK'].includes(parts[0]);
     if (limited && f.post_only) parts.push('post only');
     if (limited && f.hidden) parts.push('hidden');
@@ -284,6 +287,8 @@ export class Ticket {
       case 'rejected':
         return this.#say('error', `Refused: ${sentence(why)} ${explain(why)}`.trim());
       case 'canceled':
+        if (why === 'funds exhausted') return this.#say('good', `${what}: done. ${explain(why)}`);
+      // falls through
       case 'expired':
         return this.#say('error', `${what}: ${answer.status}, ${why}. ${explain(why)}`.trim());
       case 'filled':

@@ -67,6 +67,7 @@ const STATES = { open: 'Open', pending: 'Waiting', filled: 'Filled', canceled: '
 /** stateText says how far an order is. */
 export function stateText(order) {
   if (order.status === 'open' && !isZero(order.filled)) return 'Partly filled';
+  if (order.status === 'canceled' && !isZero(order.filled)) return 'Partly filled, the rest canceled';
   return STATES[order.status] ?? order.status;
 }
 
