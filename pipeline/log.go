@@ -217,3 +217,13 @@ func (l *Log) keep(c Committed) {
 	}
 	r.keep(c)
 }
+
+// recentItem returns an item that is at hand.
+func (l *Log) recentItem(inst exchange.InstrumentID, pos Position) (Committed, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.recent[inst]; r != nil {
+		return r.get(pos)
+	}
+	return Committed{}, false
+}

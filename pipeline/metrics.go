@@ -31,6 +31,24 @@ const (
 	MetricCommitted      = "matching_committed"       // duration: from a command's Time until it is durable, of a batch's first
 	MetricPublished      = "matching_published"       // duration: from a command's Time until it is published, of a batch's first
 
+	// Resident
+	MetricRequestAge     = "requests_age"       // duration: from a request's Time until it is taken from the bus
+	MetricProcessed      = "requests_processed" // duration: from a request's Time until the RiskChecker is done with it
+	MetricRequestFailed  = "requests_failed"    // count: requests that come again
+	MetricQueueFailed    = "queue_failed"       // count: calls of the queue that failed
+	MetricMatchFailed    = "matching_failed"    // count: deliveries that come again, in part
+	MetricConsumerFailed = "consumer_failed"    // count: notices that were tried again
+	MetricPushedAfter    = "marketdata_latency" // duration: from a command's Time until what came of it is pushed
+	MetricRecordedAfter  = "recorder_latency"   // duration: the same until it is recorded
+	MetricSettledAfter   = "settler_latency"    // duration: the same until it is booked
+
+	// Sweeper
+	MetricSweepFailed = "sweeper_failed"  // count: steps of a pass
+	MetricWoken       = "sweeper_woken"   // count: consumers that were behind
+	MetricVoids       = "sweeper_voids"   // count: voids sent for holds without an order
+	MetricResent      = "sweeper_resent"  // count: spanning commands sent to every instrument
+	MetricTrimmed     = "sweeper_trimmed" // gauge: the last journal item removed
+
 	// MarketData, TradeRecorder, Settler
 	MetricPushedPosition   = "marketdata_position" // gauge: the last journal item pushed
 	MetricFeedSkipped      = "marketdata_skipped"  // count: journal items that clients never got, because the feed began later
