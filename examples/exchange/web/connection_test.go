@@ -12,7 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/castlecloud/exchange/examples/exchange/venue"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -159,6 +161,7 @@ func TestDroppedConnection(t *testing.T) {
 	p.order("buy", "63500", "0.2")
 	p.waitText("#outcome", "open.")
 	p.sameBook(other, "BTC-USD")
+	p.run(`globalThis.posted = []; const real = fetch; globalThis.fetch = (url, o) => { if (o.method === 'POST') posted.push(JSON.parse(o.body).client_order_id); return real(url, o); }`)
 	last := evaluate[int](p, `exchange.feed.subs.get('book|BTC-USD').streams.get('BTC-USD').last`)
 
 	for round, why := range []string{"resumed", "again"} {
@@ -167,6 +170,7 @@ func TestDroppedConnection(t *testing.T) {
 		p.waitText("#f-state", "offline, next try in")
 		assert.Equal(t, "false", evaluate[string](p, `document.body.dataset.live`))
 		p.waitText("#announce", "The connection was lost")
+		p.waitFor(`document.querySelector('#old').checkVisibility()`)
 		if round == 0 {
 			p.shot("offline")
 		}
@@ -182,6 +186,7 @@ func TestDroppedConnection(t *testing.T) {
 		between.listener.set(false)
 		p.waitText("#conn-word", "Live")
 		p.waitText("#announce", "Connected again")
+		p.waitFor(`!document.querySelector('#old').checkVisibility()`)
 		p.sameBook(other, "BTC-USD")
 		p.waitText("#f-checksum", "matches")
 		p.waitFor(fmt.Sprintf(`exchange.feed.stats.reconnects >= %d`, round+1))
@@ -192,6 +197,7 @@ func TestDroppedConnection(t *testing.T) {
 		p.waitFor(fmt.Sprintf(`exchange.state.trades.length === %d && exchange.state.fills.length === %[1]d`, round+1))
 		p.click("#submit")
 		p.waitText("#outcome", "open.")
+		assert.Equal(t, fmt.Sprintf("%d %d", 2*(round+1), round+1), evaluate[string](p, `posted.length + ' ' + new Set(posted).size`), "sent again under the same id, or a new order under the old one")
 		p.click(`#open-orders tr:first-child [data-act="cancel"]`)
 		p.waitFor(fmt.Sprintf(`document.querySelectorAll('#open-orders tr').length === %d`, 1-round))
 	}
@@ -222,4 +228,25 @@ func TestEndedSignIn(t *testing.T) {
 	p.waitText("#notices", "Signed out.")
 	p.waitText("#account-name", "Sign in")
 	assert.Equal(t, "Sign in to trade", p.text("#submit"))
+}
+
+// TestPastedToken: a venue without demo accounts takes a token instead.
+func TestPastedToken(t *testing.T) {
+	v, err := venue.Start(t.Context(), venue.Config{Dir: t.TempDir(), Metrics: "off", NoDemoLogin: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, v.Close()) })
+	s := desk
+	s.allowed = []string{"Failed to load resource"} // 404 for the demo accounts
+	p := open(t, "ann", v.URL(), s)
+	p.ready()
+	p.click("#account")
+	p.waitFor(`document.activeElement.id === 'login-token'`)
+	p.keys("nonsense" + kb.Enter)
+	p.waitText("#login-error", "That is no token of an account.")
+	token, err := v.Token(3)
+	require.NoError(t, err)
+	p.fill("#login-token", token)
+	p.click("#login-send")
+	p.waitText("#account-name", "Account 3")
+	p.balance("BTC", "20.00", "0.00")
 }

@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
+	"github.com/castlecloud/exchange/examples/exchange/web"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
@@ -158,6 +160,10 @@ func TestRoles(t *testing.T) {
 	v := startVenue(t, withoutBots)
 	p := open(t, "ann", v.URL(), desk)
 	p.ready()
+	resp, err := http.Get(v.URL())
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, web.Policy, resp.Header.Get("Content-Security-Policy"))
 	nameless := evaluate[[]string](p, `[...document.querySelectorAll('button, input, select, canvas, [role="grid"], [role="tabpanel"], dialog')]
 		.filter(e => !(e.ariaLabel || e.labels?.length || e.textContent.trim() && e.matches('button') || e.getAttribute('aria-labelledby')))
 		.map(e => e.outerHTML)`)

@@ -9,12 +9,25 @@ import { failure } from './words.js';
 
 const STORE = 'exchange.account';
 
+/** subject returns whose token (a JWT) it says it is, or ''. */
+function subject(token) {
+  try {
+    const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
+    return String(claims.sub ?? '');
+  } catch {
+    return '';
+  }
+}
+
 export class Account {
   constructor(state, feed) {
     this.state = state;
     this.feed = feed;
     byId('account').addEventListener('click', () => this.open());
-    byId('login').addEventListener('submit', (e) => e.preventDefault());
+    byId('login').addEventListener('submit', (e) => {
+      e.preventDefault();
+      this.#paste();
+    });
     byId('logout').addEventListener('click', () => {
       byId('d-login').close();
       this.signOut();
@@ -39,28 +52,50 @@ export class Account {
     byId('d-login').showModal();
     try {
       const { accounts } = await call('GET', '/demo/accounts');
+      this.#offer(true);
       box.replaceChildren(
-        ...accounts.map((a) => {
-          const button = make('button', '', a.name ?? `Account ${a.account}`);
+        ...accounts.map(({ account }) => {
+          const button = make('button', '', `Account ${account}`);
           button.type = 'button';
-          button.dataset.account = a.account;
-          button.addEventListener('click', () => this.#login(a));
+          button.dataset.account = account;
+          button.addEventListener('click', () => this.#login(account));
           return button;
         }),
       );
       (box.querySelector(`[data-account="${this.state.account?.id}"]`) ?? box.firstElementChild)?.focus();
     } catch (err) {
       if (!(err instanceof ApiError)) throw err;
-      setText(error, err.status === 404 ? 'This venue has no demo accounts.' : failure(err));
+      if (err.status !== 404) return setText(error, failure(err));
+      this.#offer(false);
+      byId('login-token').focus();
     }
   }
 
-  async #login({ account, name }) {
+  // #offer shows the demo accounts, or where to paste a token.
+  #offer(demo) {
+    byId('login-accounts').hidden = !demo;
+    byId('login-token-field').hidden = byId('login-send').hidden = demo;
+    const words = demo ? 'Demo accounts with play money.' : 'This venue has no demo accounts.';
+    setText(byId('login-hint'), `${words} The sign-in lasts until this tab is closed.`);
+  }
+
+  // #paste signs in with a token as it is; the feed says when it is no good.
+  #paste() {
+    const token = byId('login-token').value.trim();
+    const id = subject(token);
+    if (!id) return setText(byId('login-error'), 'That is no token of an account.');
+    byId('login-token').value = '';
+    byId('d-login').close();
+    if (this.state.account) this.signOut();
+    this.#in({ id, name: `Account ${id}`, token });
+  }
+
+  async #login(id) {
     try {
-      const answer = await call('POST', '/demo/login', { body: { account } });
+      const { token } = await call('POST', '/demo/login', { body: { account: id } });
       byId('d-login').close();
       if (this.state.account) this.signOut();
-      this.#in({ id: account, name: name ?? `Account ${account}`, token: answer.token });
+      this.#in({ id, name: `Account ${id}`, token });
     } catch (err) {
       if (!(err instanceof ApiError)) throw err;
       setText(byId('login-error'), failure(err));

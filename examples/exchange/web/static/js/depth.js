@@ -23,8 +23,9 @@ export class DepthChart {
     });
   }
 
-  // #window returns the range of prices shown: as far on both sides as the
-  // nearer end of the book, so that the middle stays in the middle.
+  // #window returns the range of prices shown, with the middle in the middle:
+  // as far as the nearer end of the book, but at least half as far as the
+  // other.
   #window() {
     const { bids, asks } = this.state.book;
     const bid = bids[0]?.price ?? asks[0].price;
@@ -36,8 +37,9 @@ export class DepthChart {
       return end > mid ? end - mid : mid - end;
     };
     const [a, b] = [reach(bids), reach(asks)];
-    let span = a && b ? (a < b ? a : b) : a || b;
-    if (span < 10n) span = 10n;
+    const [near, far] = a < b ? [a, b] : [b, a];
+    let span = near * 2n > far ? near : far / 2n;
+    span += span / 10n + 5n;
     return { low: mid > span ? mid - span : 0n, high: mid + span };
   }
 

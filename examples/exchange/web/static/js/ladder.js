@@ -124,7 +124,7 @@ export class Ladder {
   }
 
   draw() {
-    const { book, product, open } = this.state;
+    const { book, product, open, live } = this.state;
     if (!product) return;
     const some = book.bids[0] ?? book.asks[0];
     if (some && !this.grouped) this.#groupings(some.price);
@@ -139,6 +139,8 @@ export class Ladder {
     this.#fill(this.sides.bids, bids, most, own.buy);
     const best = { bid: book.bids[0], ask: book.asks[0] };
     setText(byId('m-spread'), best.bid && best.ask ? group(format(best.ask.price - best.bid.price, product.priceScale)) : '–');
+    byId('old').hidden = live;
+    byId('m-spread').parentElement.hidden = !live;
     byId('ladder-empty').hidden = !book.ready || Boolean(best.bid || best.ask);
   }
 

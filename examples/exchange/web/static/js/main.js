@@ -24,7 +24,7 @@ const SYMBOL_STORE = 'exchange.symbol';
 const feed = new Feed(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`, {
   onState(now, detail) {
     status.connection(now, detail);
-    touch('status');
+    touch('status', 'ladder');
   },
   onMessage(msg) {
     tellFills(msg);
@@ -128,6 +128,7 @@ choices(byId('intervals'), 'aria-checked', (button) => {
   older(minutes);
 });
 
+document.querySelector('.skip').addEventListener('click', () => view('trade'));
 byId('symbol').addEventListener('change', (e) => select(e.target.value));
 for (const button of document.querySelectorAll('.views button')) {
   button.addEventListener('click', () => view(button.dataset.view));

@@ -29,6 +29,7 @@ export const state = {
   history: new Map(), // command id -> order that is done
   fills: [], // newest first
   balances: new Map(), // asset -> {available, held}
+  live: false, // the feed is connected
   checksum: 'none', // of the book: "none", "ok", "differs"
   /** price reads a price of the product that is shown. */
   price: (text) => parse(text, state.product.priceScale) ?? 0n,

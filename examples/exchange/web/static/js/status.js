@@ -19,7 +19,8 @@ export class Status {
 
   /** connection shows that the feed's state has changed. */
   connection(state, wait) {
-    document.body.dataset.live = String(state === 'live');
+    this.state.live = state === 'live';
+    document.body.dataset.live = String(this.state.live);
     byId('conn').dataset.state = state;
     setText(byId('conn-word'), WORDS[state]);
     const detail = state === 'waiting' ? `offline, next try in ${Math.max(1, Math.round(wait / 1000))} s` : state;
