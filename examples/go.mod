@@ -13,7 +13,10 @@ require (
 	github.com/shopspring/decimal v1.6.0
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/time v0.16.0
+	pgregory.net/rapid v1.3.0
 )
+
+require go.etcd.io/bbolt v1.5.0 // indirect
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

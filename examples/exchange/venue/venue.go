@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,11 +18,9 @@ import (
 	"github.com/castlecloud/exchange/examples/exchange/internal/api"
 	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
 	"github.com/castlecloud/exchange/examples/exchange/internal/bots"
-	"github.com/castlecloud/exchange/examples/exchange/internal/edge"
 	"github.com/castlecloud/exchange/examples/exchange/internal/hub"
 	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
 	"github.com/castlecloud/exchange/examples/exchange/internal/prom"
-	"github.com/castlecloud/exchange/examples/exchange/internal/view"
 	"github.com/castlecloud/exchange/examples/exchange/web"
 	"github.com/castlecloud/exchange/pipeline"
 )
@@ -68,6 +67,7 @@ type Venue struct {
 	hub     *hub.Hub
 	trace   *progress.Trace
 	metrics *prom.Metrics
+	handler http.Handler // of clients
 	url     string
 	metered string
 	closers []func() error // in the order of starting
@@ -130,7 +130,7 @@ func (v *Venue) start(ctx context.Context) error {
 	}
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	v.url = "http://" + listener.Addr().String()
-	handler := api.New(api.Config{
+	v.handler = api.New(api.Config{
 		Instruments: instruments, Edge: p.edge, Board: p.board, Store: p.trades, Books: p.books, Balances: p.balances,
 		Snapshots: p.snapshots, Keys: v.keys, Demo: demo, Feed: v.hub, Page: web.Files(), PagePolicy: web.Policy,
 		Pushed: func(inst exchange.InstrumentID) pipeline.Position {
@@ -140,7 +140,7 @@ func (v *Venue) start(ctx context.Context) error {
 		Healthy: p.healthy, Rate: cfg.Rate, Now: time.Now, Metrics: v.metrics, Logger: v.log,
 		Hosts: []string{listener.Addr().String(), "127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port},
 	})
-	v.serve(limitListener(listener, MaxConnections), handler)
+	v.serve(limitListener(listener, MaxConnections), v.handler)
 	if cfg.Bots {
 		return v.startBots(p, instruments)
 	}
@@ -242,15 +242,4 @@ func Token(dir string, acct exchange.AccountID, ttl time.Duration) (string, erro
 	}
 	token, _, err := keys.Token(acct, ttl)
 	return token, err
-}
-
-// parts are what the rest of the venue needs of the pipeline.
-type parts struct {
-	edge      *edge.Edge
-	board     *progress.Board
-	trades    pipeline.TradeStore
-	books     pipeline.BookStore
-	balances  pipeline.Balances
-	snapshots *view.Snapshots
-	healthy   func() error
 }

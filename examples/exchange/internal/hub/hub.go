@@ -140,13 +140,14 @@ func New(cfg Config) *Hub {
 	return h
 }
 
-// Start tells where an instrument's feed begins: at the end of what was
-// pushed before this process. Call it before anything is pushed.
-func (h *Hub) Start(inst exchange.InstrumentID, seq uint64) {
+// Start tells where an instrument's feed begins: after an item of the journal
+// and its last event. Nobody is connected yet, so nobody misses what is before.
+// Call it before anything is pushed.
+func (h *Hub) Start(inst exchange.InstrumentID, pos pipeline.Position, seq uint64) {
 	m := h.markets[inst]
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seq = seq
+	m.pushed, m.seq = pos, seq
 	for _, channel := range publicChannels {
 		m.streams[streamKey{channel, 0}] = m.newStream(h.limits.RingBytes)
 	}

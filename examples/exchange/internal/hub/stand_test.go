@@ -56,7 +56,7 @@ func newStand(t *testing.T, limits Limits) *stand {
 	s.hub = New(Config{Instruments: instruments, Snapshots: s, Verify: s.verify, Now: s.now, Metrics: s.metrics,
 		Logger: slog.New(slog.DiscardHandler), Limits: limits})
 	for _, in := range instruments {
-		s.hub.Start(in.ID(), 0)
+		s.hub.Start(in.ID(), 0, 0)
 	}
 	s.network = &network{conns: make(chan net.Conn), done: make(chan struct{})}
 	s.server = httptest.NewUnstartedServer(s.hub)

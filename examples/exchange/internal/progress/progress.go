@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/pipeline"
@@ -27,6 +28,7 @@ type Point struct {
 // Board holds what is known. It is safe for concurrent use.
 type Board struct {
 	trace *Trace
+	now   func() time.Time
 
 	mu       sync.Mutex
 	outcomes map[exchange.CommandID]*Outcome
@@ -38,10 +40,10 @@ type Board struct {
 }
 
 // NewBoard returns an empty board; trace may be nil.
-func NewBoard(trace *Trace) *Board {
+func NewBoard(trace *Trace, now func() time.Time) *Board {
 	return &Board{
-		trace: trace, outcomes: map[exchange.CommandID]*Outcome{}, waiting: map[exchange.CommandID][]*Waiter{},
-		committed: newGate(), recorded: newGate(), settled: newGate(),
+		trace: trace, now: now, outcomes: map[exchange.CommandID]*Outcome{}, waiting: map[exchange.CommandID][]*Waiter{},
+		committed: newGate(now), recorded: newGate(now), settled: newGate(now),
 	}
 }
 
@@ -144,8 +146,12 @@ func (w *Waiter) Known() (Outcome, bool) {
 	}
 }
 
-// Wait returns the outcome, or the error of ctx.
+// Wait returns the outcome, or the error of ctx. An outcome that is there
+// already comes first.
 func (w *Waiter) Wait(ctx context.Context) (Outcome, error) {
+	if o, ok := w.Known(); ok {
+		return o, nil
+	}
 	select {
 	case <-w.done:
 		return w.got, nil
@@ -189,8 +195,8 @@ func (b *Board) note(items []pipeline.Committed) {
 }
 
 func (b *Board) keep(o Outcome) {
-	if b.outcomes[o.Command] != nil {
-		return // published twice
+	if b.outcomes[o.Command] != nil || o.Status == "" {
+		return // published twice, or nothing that anybody asks for
 	}
 	if len(b.order) < MaxOutcomes {
 		b.order = append(b.order, o.Command)
@@ -210,6 +216,12 @@ func (b *Board) keep(o Outcome) {
 // Committed returns how far an instrument's journal has come.
 func (b *Board) Committed(inst exchange.InstrumentID) Point { return b.committed.get(inst) }
 
+// Reach waits until an instrument's journal has come to a position.
+func (b *Board) Reach(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position) error {
+	_, err := b.committed.wait(ctx, inst, pos, "committed")
+	return err
+}
+
 // Recorded waits until the trade store has everything that is committed by
 // now, and returns how far it is.
 func (b *Board) Recorded(ctx context.Context, inst exchange.InstrumentID) (Point, error) {
@@ -227,15 +239,46 @@ func (b *Board) Stages(inst exchange.InstrumentID) (committed, recorded, settled
 	return b.committed.get(inst), b.recorded.get(inst), b.settled.get(inst)
 }
 
+// StallAfter is how long an instrument may stand still. The sweeper brings the
+// time to quiet ones every second, so that all of them move.
+const StallAfter = 15 * time.Second
+
+// Stalled returns an error when an instrument, of which there is a journal, or
+// a consumer of it, has stood still for StallAfter.
+func (b *Board) Stalled(inst exchange.InstrumentID) error {
+	if b.Committed(inst).Position == 0 {
+		return nil
+	}
+	now := b.now()
+	for _, g := range []struct {
+		gate gate
+		what string
+	}{{b.committed, "the journal"}, {b.recorded, "the trade store"}, {b.settled, "the balances"}} {
+		if since := now.Sub(g.gate.touched(inst)); since > StallAfter {
+			return fmt.Errorf("%s of instrument %d: nothing new for %v", g.what, inst, since.Round(time.Second))
+		}
+	}
+	return nil
+}
+
 // gate is a position per instrument that only rises and can be waited for.
 type gate struct {
+	now  func() time.Time
 	mu   *sync.Mutex
 	at   map[exchange.InstrumentID]Point
+	when map[exchange.InstrumentID]time.Time
 	bell map[exchange.InstrumentID]chan struct{} // closed at the next advance
 }
 
-func newGate() gate {
-	return gate{&sync.Mutex{}, map[exchange.InstrumentID]Point{}, map[exchange.InstrumentID]chan struct{}{}}
+func newGate(now func() time.Time) gate {
+	return gate{now, &sync.Mutex{}, map[exchange.InstrumentID]Point{}, map[exchange.InstrumentID]time.Time{}, map[exchange.InstrumentID]chan struct{}{}}
+}
+
+// touched returns when the position rose.
+func (g gate) touched(inst exchange.InstrumentID) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.when[inst]
 }
 
 func (g gate) get(inst exchange.InstrumentID) Point {
@@ -250,7 +293,7 @@ func (g gate) advance(inst exchange.InstrumentID, p Point) {
 	if p.Position <= g.at[inst].Position {
 		return
 	}
-	g.at[inst] = p
+	g.at[inst], g.when[inst] = p, g.now()
 	if bell := g.bell[inst]; bell != nil {
 		close(bell)
 		delete(g.bell, inst)
