@@ -114,7 +114,7 @@ func (d *MarketData) start(ctx context.Context, n Notice) (Position, error) {
 // jump goes on with the item of the notice when older ones are gone.
 func (d *MarketData) jump(ctx context.Context, n Notice) (Position, error) {
 	m := d.markets[n.Instrument]
-	at := n.Position - 1
+	at := max(n.Position, 1) - 1
 	items, err := d.log.Read(ctx, n.Instrument, n.Position, 1)
 	if err != nil || len(items) == 0 { // gone too: clients see a gap with the next
 		at = n.Position
