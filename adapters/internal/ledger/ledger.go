@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -26,8 +27,8 @@ import (
 // other error means that nobody knows.
 type Do func(ctx context.Context, f func() error) error
 
-// Ledger is a pipeline.Balances. Load, Ready, Changed, Flush and All belong to
-// the store: they run where the functions of Do run.
+// Ledger is a pipeline.Balances. Load, Ready, Changed, Flush, Committed and All
+// belong to the store: they run where the functions of Do run.
 type Ledger struct {
 	cfg memory.BalancesConfig
 	do  Do
@@ -55,6 +56,16 @@ type Ledger struct {
 	spanning  []*span      // those that were not forgotten
 
 	dirty changes
+	seen  seen
+}
+
+// seen is what is durable of that which is read most: reading it waits for
+// nobody.
+type seen struct {
+	mu       sync.RWMutex
+	accounts map[exchange.AccountID]pipeline.Account
+	venue    map[exchange.InstrumentID][]pipeline.AssetBalance
+	settled  map[exchange.InstrumentID]pipeline.Position
 }
 
 // marks are numbers of which there is one each.
@@ -139,6 +150,8 @@ func New(cfg memory.BalancesConfig, do Do) *Ledger {
 		transfers: map[exchange.CommandID]*transfer{},
 		spans:     map[exchange.CommandID]*span{},
 		dirty:     changes{marks: true},
+		seen: seen{accounts: map[exchange.AccountID]pipeline.Account{}, venue: map[exchange.InstrumentID][]pipeline.AssetBalance{},
+			settled: map[exchange.InstrumentID]pipeline.Position{}},
 	}
 }
 
@@ -290,32 +303,25 @@ func (l *Ledger) transfer(t transfer) error {
 }
 
 // Account implements pipeline.Balances.
-func (l *Ledger) Account(ctx context.Context, id exchange.AccountID) (pipeline.Account, error) {
-	out := pipeline.Account{ID: id}
-	err := l.do(ctx, func() error {
-		if a := l.accounts[id]; a != nil {
-			out.State, out.Killed, out.Limits, out.OpenOrders = a.state, a.killed, a.limits, a.openOrders
-			out.Version = a.version
-			out.Balances = slices.Clone(a.balances)
-		}
-		return nil
-	})
-	if err != nil {
-		return pipeline.Account{}, fmt.Errorf("reading an account: %w", err)
-	}
+func (l *Ledger) Account(_ context.Context, id exchange.AccountID) (pipeline.Account, error) {
+	l.seen.mu.RLock()
+	defer l.seen.mu.RUnlock()
+	out := l.seen.accounts[id]
+	out.ID = id
+	out.Balances = slices.Clone(out.Balances)
 	return out, nil
 }
 
+// view returns the account as it is read.
+func (a *account) view() pipeline.Account {
+	return pipeline.Account{ID: a.id, State: a.state, Killed: a.killed, Limits: a.limits, OpenOrders: a.openOrders, Version: a.version, Balances: slices.Clone(a.balances)}
+}
+
 // Venue implements pipeline.Balances.
-func (l *Ledger) Venue(ctx context.Context, inst exchange.InstrumentID) (out []pipeline.AssetBalance, err error) {
-	err = l.do(ctx, func() error {
-		out = slices.Clone(l.venue[inst])
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the fees of instrument %d: %w", inst, err)
-	}
-	return out, nil
+func (l *Ledger) Venue(_ context.Context, inst exchange.InstrumentID) ([]pipeline.AssetBalance, error) {
+	l.seen.mu.RLock()
+	defer l.seen.mu.RUnlock()
+	return slices.Clone(l.seen.venue[inst]), nil
 }
 
 // SetLimits implements pipeline.Balances.

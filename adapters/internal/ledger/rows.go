@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/castlecloud/exchange"
@@ -40,6 +41,7 @@ type changes struct {
 	marks     bool
 	removed   []removal
 	buf       []byte
+	flushed   []pipeline.Account // to be seen once they are durable
 }
 
 type removal struct {
@@ -94,13 +96,15 @@ func (l *Ledger) Changed() bool {
 // Flush or All, the key until Put returns.
 type Put func(t Table, key, value []byte)
 
-// Flush puts every row that has changed since the last Flush.
+// Flush puts every row that has changed since the last Flush. When they are
+// durable the store calls Committed.
 func (l *Ledger) Flush(put Put) {
 	d := &l.dirty
 	w := rowWriter{put: put, buf: d.buf[:0]}
 	for _, a := range d.accounts {
 		a.dirty = false
 		w.account(a)
+		d.flushed = append(d.flushed, a.view())
 	}
 	for _, at := range d.holds {
 		h := &l.holds[at]
@@ -133,8 +137,25 @@ func (l *Ledger) Flush(put Put) {
 	if d.marks {
 		w.marks(&l.marks)
 	}
-	*d = changes{accounts: reuse(d.accounts), holds: d.holds[:0], transfers: reuse(d.transfers), spans: reuse(d.spans),
-		totals: d.totals[:0], venue: d.venue[:0], settled: d.settled[:0], removed: d.removed[:0], buf: w.buf}
+	d.accounts, d.transfers, d.spans = reuse(d.accounts), reuse(d.transfers), reuse(d.spans)
+	d.holds, d.totals, d.removed, d.marks, d.buf = d.holds[:0], d.totals[:0], d.removed[:0], false, w.buf
+}
+
+// Committed lets everybody see what Flush has put.
+func (l *Ledger) Committed() {
+	d := &l.dirty
+	l.seen.mu.Lock()
+	defer l.seen.mu.Unlock()
+	for i := range d.flushed {
+		l.seen.accounts[d.flushed[i].ID] = d.flushed[i]
+	}
+	for _, inst := range d.venue {
+		l.seen.venue[inst] = l.venue[inst] // changes go to a copy
+	}
+	for _, inst := range d.settled {
+		l.seen.settled[inst] = l.settled[inst]
+	}
+	d.flushed, d.venue, d.settled = reuse(d.flushed), d.venue[:0], d.settled[:0]
 }
 
 func reuse[T any](list []T) []T {
@@ -382,6 +403,11 @@ func (l *Ledger) loadHold(h hold) {
 
 // Ready ends the loading: it puts in order what was loaded.
 func (l *Ledger) Ready() {
+	for id, a := range l.accounts {
+		l.seen.accounts[id] = a.view()
+	}
+	maps.Copy(l.seen.venue, l.venue)
+	maps.Copy(l.seen.settled, l.settled)
 	slices.SortFunc(l.ended.items, func(a, b slot) int { return cmp.Compare(l.holds[a].ending, l.holds[b].ending) })
 	slices.SortFunc(l.transferOrder.items, func(a, b *transfer) int { return cmp.Compare(a.serial, b.serial) })
 	slices.SortFunc(l.spanOrder.items, func(a, b *span) int { return cmp.Compare(a.serial, b.serial) })
