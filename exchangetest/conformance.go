@@ -90,12 +90,11 @@ func IDOf(n int) (id exchange.CommandID) {
 
 // noise returns n bytes that no compression shortens and no other seed gives.
 func noise(seed uint64, n int) []byte {
-	r := rand.New(rand.NewPCG(seed, 1))
-	data := make([]byte, 0, n+8)
-	for len(data) < n {
-		data = binary.LittleEndian.AppendUint64(data, r.Uint64())
-	}
-	return data[:n]
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8(key).Read(data) // never fails
+	return data
 }
 
 // spoil overwrites data, which whoever kept it will notice.
