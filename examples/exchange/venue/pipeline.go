@@ -52,7 +52,7 @@ func (v *Venue) startPipeline(ctx context.Context, instruments []*exchange.Instr
 		trades: board.TradeStore(st.trades), balances: board.Balances(st.balances), books: memory.NewBookStore(),
 		bus: memory.NewBus(memory.BusConfig{}), queue: memory.NewQueue(memory.QueueConfig{}), publisher: memory.NewPublisher(),
 	}
-	if err := board.Load(ctx, p.log, st.trades, st.balances, instruments); err != nil {
+	if err := board.Load(ctx, p.log, st.archive, st.trades, st.balances, instruments); err != nil {
 		return nil, err
 	}
 	p.snapshots = &view.Snapshots{Board: board, Store: p.trades, Books: p.books, Balances: p.balances, Instruments: instruments, Now: time.Now}

@@ -29,7 +29,9 @@ func (p *publisher) Publish(ctx context.Context, items []pipeline.Committed) err
 		p.board.mark(c, StageCommitted)
 		p.board.committed.advance(c.Instrument(), Point{c.Position(), c.Batch().LastSeq()})
 	}
-	p.board.note(items)
+	for _, c := range items {
+		p.board.note(c.Batch(), c.Position())
+	}
 	return p.next.Publish(ctx, items)
 }
 

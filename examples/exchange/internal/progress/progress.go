@@ -47,20 +47,21 @@ func NewBoard(trace *Trace, now func() time.Time) *Board {
 	}
 }
 
-// Load reads what the journal already has: how far the consumers are, and the
-// outcomes of the latest commands, so that a request repeated after a restart
-// is answered as before it.
-func (b *Board) Load(ctx context.Context, log *pipeline.Log, store pipeline.TradeStore, balances pipeline.Balances, instruments []*exchange.Instrument) error {
+// Load reads what the journal already has, and the archive what was removed
+// from it: how far the consumers are, and the outcomes of the latest commands,
+// so that a request repeated after a restart is answered as before it.
+func (b *Board) Load(ctx context.Context, log *pipeline.Log, archive pipeline.Archive, store pipeline.TradeStore, balances pipeline.Balances, instruments []*exchange.Instrument) error {
 	most := MaxOutcomes / max(1, len(instruments))
 	for _, in := range instruments {
-		if err := b.load(ctx, log, store, balances, in.ID(), most); err != nil {
+		if err := b.load(ctx, log, archive, store, balances, in, most); err != nil {
 			return fmt.Errorf("reading where %s stands: %w", in.Symbol(), err)
 		}
 	}
 	return nil
 }
 
-func (b *Board) load(ctx context.Context, log *pipeline.Log, store pipeline.TradeStore, balances pipeline.Balances, inst exchange.InstrumentID, most int) error {
+func (b *Board) load(ctx context.Context, log *pipeline.Log, archive pipeline.Archive, store pipeline.TradeStore, balances pipeline.Balances, in *exchange.Instrument, most int) error {
+	inst := in.ID()
 	head, err := log.Journal().Head(ctx, inst)
 	if err != nil {
 		return err
@@ -73,24 +74,31 @@ func (b *Board) load(ctx context.Context, log *pipeline.Log, store pipeline.Trad
 	if err != nil {
 		return err
 	}
-	var blocks [][]pipeline.Committed // the newest first
+	var blocks [][]placed // the newest first
+	size := pipeline.Position(loadBlock)
 	for end, commands := head.Position, 0; end > 0 && commands < most; {
-		from := end - min(end, loadBlock) + 1
-		items, err := log.Read(ctx, inst, from, int(end-from)+1)
-		if errors.Is(err, pipeline.ErrTrimmed) {
-			break // older outcomes are gone with their items
+		from := end - min(end, size) + 1
+		block, err := readBatches(ctx, log, archive, in, from, int(end-from)+1)
+		if errors.Is(err, pipeline.ErrNotFound) {
+			if size == 1 {
+				break // somebody has removed the archive: older outcomes are gone
+			}
+			size = 1 // up to the first that is there
+			continue
 		}
 		if err != nil {
 			return err
 		}
-		blocks = append(blocks, items)
-		for _, c := range items {
-			commands += len(c.Batch().Entries)
+		blocks = append(blocks, block)
+		for _, p := range block {
+			commands += len(p.batch.Entries)
 		}
 		end = from - 1
 	}
 	for i := len(blocks) - 1; i >= 0; i-- {
-		b.note(blocks[i])
+		for _, p := range blocks[i] {
+			b.note(p.batch, p.at)
+		}
 	}
 	for _, g := range []struct {
 		gate gate
@@ -111,7 +119,47 @@ func (b *Board) load(ctx context.Context, log *pipeline.Log, store pipeline.Trad
 }
 
 // loadBlock is how many journal items Load reads at once.
-const loadBlock = 64
+const loadBlock = 128
+
+// placed is the contents of a journal item and where it is.
+type placed struct {
+	at    pipeline.Position
+	batch *pipeline.Batch
+}
+
+// readBatches returns n items from position from on, from the archive where the
+// journal begins later.
+func readBatches(ctx context.Context, log *pipeline.Log, archive pipeline.Archive, in *exchange.Instrument, from pipeline.Position, n int) ([]placed, error) {
+	var out []placed
+	for len(out) < n {
+		next := from + pipeline.Position(len(out))
+		items, err := log.Read(ctx, in.ID(), next, n-len(out))
+		if err != nil && !errors.Is(err, pipeline.ErrTrimmed) {
+			return nil, err
+		}
+		for _, c := range items {
+			out = append(out, placed{c.Position(), c.Batch()})
+		}
+		if err == nil && len(items) > 0 {
+			continue
+		}
+		old, err := pipeline.ReadArchive(ctx, archive, in, next, n-len(out))
+		if err != nil {
+			return nil, err
+		}
+		for i := range old {
+			batch, err := pipeline.DecodeBatch(old[i].Data)
+			if err != nil {
+				return nil, fmt.Errorf("item %d of the archive: %w", old[i].Position, err)
+			}
+			out = append(out, placed{old[i].Position, batch})
+		}
+		if len(old) == 0 {
+			return nil, fmt.Errorf("item %d: %w: neither the journal nor the archive has it", next, pipeline.ErrNotFound)
+		}
+	}
+	return out, nil
+}
 
 // Waiter waits for the outcome of one command.
 type Waiter struct {
@@ -179,17 +227,13 @@ func (w *Waiter) End() {
 	}
 }
 
-// note takes in committed items.
-func (b *Board) note(items []pipeline.Committed) {
+// note takes in a committed item.
+func (b *Board) note(batch *pipeline.Batch, at pipeline.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range items {
-		entries := c.Batch().Entries
-		for i := range entries {
-			if entries[i].Command.ID == (exchange.CommandID{}) {
-				continue
-			}
-			b.keep(outcomeOf(&entries[i], c.Position()))
+	for i := range batch.Entries {
+		if e := &batch.Entries[i]; e.Command.ID != (exchange.CommandID{}) {
+			b.keep(outcomeOf(e, at))
 		}
 	}
 }

@@ -150,7 +150,7 @@ func TestLoad(t *testing.T) {
 	ctx := context.Background()
 	in := []*exchange.Instrument{instrument(t, 1), instrument(t, 2)}
 	b := NewBoard(nil, time.Now)
-	require.NoError(t, b.Load(ctx, j.log, trades, balances, in), "an empty journal")
+	require.NoError(t, b.Load(ctx, j.log, memory.NewArchive(), trades, balances, in), "an empty journal")
 	assert.Zero(t, b.Committed(1))
 
 	n := 0
@@ -164,17 +164,32 @@ func TestLoad(t *testing.T) {
 	}
 	b = NewBoard(nil, time.Now)
 	log := pipeline.NewLog(j.log.Journal())
-	require.NoError(t, b.Load(ctx, log, trades, balances, in))
+	require.NoError(t, b.Load(ctx, log, memory.NewArchive(), trades, balances, in))
 	assert.Len(t, b.outcomes, n)
 	committed, recorded, settled := b.Stages(1)
 	last := Point{pipeline.Position(n / 2), uint64(n)}
 	assert.Equal(t, []Point{last, last, {10, 20}}, []Point{committed, recorded, settled})
 
-	// What was trimmed is not known any more; what is there is.
+	// What was trimmed is in the archive.
+	archive := memory.NewArchive()
+	recorder, err := pipeline.NewTradeRecorder(pipeline.TradeRecorderConfig{Instruments: in, Log: log, Trades: memory.NewTradeStore(), Archive: archive, ArchiveEvery: 7})
+	require.NoError(t, err)
+	require.NoError(t, recorder.Handle(ctx, pipeline.Notice{Instrument: 1, Position: 3*loadBlock + 1}))
 	require.NoError(t, log.Journal().SaveSnapshot(ctx, 1, pipeline.Snapshot{Head: j.head[1], Data: []byte("x")}))
 	require.NoError(t, log.Journal().Trim(ctx, 1, 2*loadBlock))
 	b = NewBoard(nil, time.Now)
-	require.NoError(t, b.Load(ctx, pipeline.NewLog(log.Journal()), trades, balances, in))
+	require.NoError(t, b.Load(ctx, pipeline.NewLog(log.Journal()), archive, trades, balances, in))
+	assert.Len(t, b.outcomes, n)
+	again := b.Expect(idOf(1))
+	first, ok := again.Known()
+	assert.True(t, ok)
+	assert.EqualValues(t, 1, first.Position)
+	again.End()
+
+	// Without the archive it is not known any more; what is there is.
+	b = NewBoard(nil, time.Now)
+	require.NoError(t, b.Load(ctx, pipeline.NewLog(log.Journal()), memory.NewArchive(), trades, balances, in))
+	assert.Len(t, b.outcomes, n-4*loadBlock)
 	assert.Contains(t, b.outcomes, idOf(n))
 	assert.NotContains(t, b.outcomes, idOf(1))
 	_, _, settled = b.Stages(1)
