@@ -34,6 +34,46 @@ func TestLogTooLarge(t *testing.T) {
 	assert.ErrorContains(t, err, "268435457 bytes, expected at most 268435456")
 }
 
+// What a Log keeps is bounded in bytes too.
+func TestRingBytes(t *testing.T) {
+	var r ring
+	add := func(pos Position, size int) {
+		r.keep(Committed{&committedItem{batch: &Batch{}, head: Head{Position: pos}, data: make([]byte, size)}})
+	}
+	has := func() (all []Position) {
+		size := 0
+		for pos := Position(0); pos < 100; pos++ {
+			if c, ok := r.get(pos); ok {
+				assert.Equal(t, pos, c.Position())
+				size += len(c.Data())
+				all = append(all, pos)
+			}
+		}
+		assert.Equal(t, size, r.size)
+		assert.LessOrEqual(t, size, MaxLogCacheBytes)
+		return all
+	}
+	assert.Empty(t, has())
+	add(1, 10)
+	add(2, MaxLogCacheBytes/2)
+	add(3, MaxLogCacheBytes/2-10)
+	assert.Equal(t, []Position{1, 2, 3}, has())
+	add(4, 1)
+	assert.Equal(t, []Position{2, 3, 4}, has())
+	add(5, MaxLogCacheBytes)
+	assert.Equal(t, []Position{5}, has())
+	add(6, MaxLogCacheBytes+1)
+	assert.Empty(t, has(), "it does not fit, and what was before has a gap then")
+	add(7, 1)
+	assert.Equal(t, []Position{7}, has())
+	add(8, 1)
+	add(8, 2)
+	add(3, 1)
+	assert.Equal(t, []Position{7, 8}, has(), "what is older is left out")
+	add(20, 1)
+	assert.Equal(t, []Position{20}, has(), "what does not follow takes the place of all")
+}
+
 // The bytes that the bound of MaxOrders counts with are those of the largest
 // events there can be.
 func TestLargestEvents(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"github.com/castlecloud/exchange/memory"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 )
 
 // commandStream draws commands of all kinds about a few prices, so that they
@@ -301,26 +300,22 @@ func (g *commandStream) schedule(commands int) {
 	s.checkJournal()
 }
 
-// However batches are cut and whatever fails, the journal is what one engine
-// makes of the commands, and the levels in it make the book.
-func TestMatchingEngineRandom(t *testing.T) {
-	rapid.Check(t, func(r *rapid.T) {
-		draw := rapid.IntRange(0, 1<<20)
-		g := &commandStream{s: newStand(r), pick: func(n int) int { return draw.Draw(r, "n") % n }}
-		g.schedule(30)
-	})
-}
-
-// The same with longer schedules, which are not made smaller when they fail.
-func TestMatchingEngineSeeds(t *testing.T) {
-	for seed := range uint64(20) {
+// seeds runs schedules that are not made smaller when they fail.
+func seeds(t *testing.T, name string, n uint64, commands int) {
+	for seed := range n {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("again: go test ./pipeline -run '%s/^%d$'", name, seed)
+				}
+			}()
 			g := &commandStream{s: newStand(t), pick: rng.IntN}
-			g.schedule(500)
-			if t.Failed() {
-				t.Logf("again: go test ./pipeline -run 'TestMatchingEngineSeeds/^%d$'", seed)
-			}
+			g.schedule(commands)
 		})
 	}
 }
+
+// However batches are cut and whatever fails, the journal is what one engine
+// makes of the commands, and the levels in it make the book.
+func TestMatchingEngineSeeds(t *testing.T) { seeds(t, "TestMatchingEngineSeeds", 3, 200) }

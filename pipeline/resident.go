@@ -62,7 +62,8 @@ type ResidentConfig struct {
 	Consumers []ResidentConsumer
 
 	// Sweeper is what the sweeper works with; its Consumers are set by
-	// Resident. Its Log is nil: there is none.
+	// Resident, and what it leaves out of Metrics and Logger. Its Log is nil:
+	// there is no sweeper.
 	Sweeper    SweeperConfig
 	SweepEvery time.Duration
 
@@ -105,6 +106,12 @@ func NewResident(cfg ResidentConfig) (*Resident, error) {
 	}
 	sweeping := cfg.Sweeper
 	sweeping.Consumers = nil
+	if sweeping.Metrics == nil {
+		sweeping.Metrics = cfg.Metrics
+	}
+	if sweeping.Logger == nil {
+		sweeping.Logger = cfg.Logger
+	}
 	for _, f := range r.follow {
 		c := f.consumer.Consumer
 		c.Handle = f.wake
