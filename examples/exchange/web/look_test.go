@@ -195,7 +195,7 @@ func TestLively(t *testing.T) {
 	p.run(`globalThis.seen = {shifted: [], frames: 0, painted: exchange.painting.frames, messages: exchange.feed.stats.messages};
 		new PerformanceObserver((list) => { for (const e of list.getEntries()) { if (e.hadRecentInput) continue; seen.shifted.push(...e.sources.map(s => s.node?.parentElement?.id + ' ' + (s.node?.outerHTML ?? s.node?.textContent).slice(0, 80))); } }).observe({type: 'layout-shift'});
 		(function count() { seen.frames++; requestAnimationFrame(count); })();`)
-	p.waitFor(`exchange.feed.stats.messages >= seen.messages + 400 && exchange.state.trades.length >= 30`)
+	p.waitFor(`exchange.feed.stats.messages >= seen.messages + 150 && exchange.state.trades.length >= 20`)
 	assert.Empty(t, evaluate[[]string](p, `seen.shifted`), "the layout shifts")
 	assert.LessOrEqual(t, evaluate[int](p, `exchange.painting.frames - seen.painted - seen.frames`), 1, "drawn more than once a frame")
 	assert.Equal(t, "0 0 ok", evaluate[string](p, `[exchange.feed.stats.gaps, exchange.feed.stats.reconnects, exchange.state.checksum].join(' ')`))
