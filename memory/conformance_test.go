@@ -20,6 +20,10 @@ func TestBookStore(t *testing.T) {
 	exchangetest.TestBookStore(t, func(testing.TB) pipeline.BookStore { return memory.NewBookStore() })
 }
 
+func TestBalances(t *testing.T) {
+	exchangetest.TestBalances(t, func(testing.TB) pipeline.Balances { return memory.NewBalances(memory.BalancesConfig{}) })
+}
+
 func TestTradeStore(t *testing.T) {
 	exchangetest.TestTradeStore(t, func(testing.TB) pipeline.TradeStore { return memory.NewTradeStore() })
 }
