@@ -11,9 +11,12 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 const AXIS_Y = 78;
 const AXIS_X = 20;
 const GAP = 8; // between the last candle and the axis
+const TAG_ROOM = 15;
 const VOLUME_PART = 0.16;
 const SLOT_MIN = 3;
 const SLOT_MAX = 28;
+const SLOT_FEW = 18; // of itself no wider than this while there are few candles
+const SLOT_MANY = 9; // and no narrower than this when there are many
 
 /**
  * sum adds candles of one minute up to longer ones. The older ones given stand
@@ -66,7 +69,8 @@ export class CandleChart {
     this.state = state;
     this.surface = new Surface(byId('candles'), 'candles');
     this.length = MINUTE_MS;
-    this.slot = 9; // pixels a candle takes
+    this.slot = SLOT_MANY; // pixels a candle takes
+    this.zoomed = false; // somebody has chosen that
     this.back = 0; // slots scrolled into the past
     this.pointer = null; // {x, y} in CSS pixels
     this.chosen = null; // slot from the right that the keyboard is on
@@ -100,7 +104,10 @@ export class CandleChart {
       this.pointer = null;
       touch('candles');
     });
-    canvas.addEventListener('dblclick', () => this.#scroll(0));
+    canvas.addEventListener('dblclick', () => {
+      this.zoomed = false;
+      this.#scroll(0);
+    });
     canvas.addEventListener(
       'wheel',
       (e) => {
@@ -137,6 +144,7 @@ export class CandleChart {
   }
 
   #zoom(factor) {
+    this.zoomed = true;
     this.slot = Math.max(SLOT_MIN, Math.min(SLOT_MAX, this.slot * factor));
     touch('candles');
   }
@@ -157,6 +165,7 @@ export class CandleChart {
     if (!ctx) return;
     if (this.all.length === 0) return setText(byId('candle-legend'), '');
     const plot = { w: this.surface.width - AXIS_Y, h: this.surface.height - AXIS_X };
+    if (!this.zoomed) this.slot = Math.max(SLOT_MANY, Math.min(SLOT_FEW, Math.floor((plot.w - GAP) / this.all.length)));
     const count = Math.max(2, Math.floor((plot.w - GAP) / this.slot));
     const now = Date.now();
     this.end = Math.max(this.all.at(-1).start, now - (now % this.length));
@@ -209,6 +218,7 @@ export class CandleChart {
     for (let price = (low / step + 1n) * step; price < high; price += step) {
       const at = y(price);
       surface.line(0, at, plot.w, at, colours.grid);
+      if (Math.abs(at - this.#tagAt(plot, y)) < TAG_ROOM) continue; // the last price's label lies there
       ctx.fillStyle = colours.muted;
       ctx.fillText(this.#price(price), surface.width - 6, at);
     }
@@ -254,12 +264,17 @@ export class CandleChart {
     });
   }
 
+  // #tagAt is the height of the last price's label, inside the plot.
+  #tagAt(plot, y) {
+    return Math.max(9, Math.min(plot.h - 9, y(this.all.at(-1).close)));
+  }
+
   #last(plot, y) {
     const { surface } = this;
     const { colours } = surface;
     const last = this.all.at(-1);
     const up = last.close >= last.open;
-    const at = Math.max(9, Math.min(plot.h - 9, y(last.close)));
+    const at = this.#tagAt(plot, y);
     surface.line(0, at, plot.w, at, up ? colours.buy : colours.sell, [2, 3]);
     surface.tag(this.#price(last.close), surface.width - 1, at, up ? colours.buy : colours.sell, colours.panel);
   }

@@ -42,6 +42,10 @@ export class Orders {
     });
     byId('cancel-all').addEventListener('click', () => this.askCancelAll());
     byId('confirm-yes').addEventListener('click', () => this.#cancelAll());
+    byId('amend').addEventListener('input', (e) => {
+      setText(byId(`e-${e.target.id}`), '');
+      e.target.setAttribute('aria-invalid', 'false');
+    });
     byId('amend').addEventListener('submit', (e) => {
       e.preventDefault();
       this.#amend();
