@@ -123,14 +123,14 @@ func (t *terms) further(cmd *exchange.Command, o *OrderRecord) (most, least exch
 		return most, most, gain
 	}
 	// The need of both falls in a straight line with what is filled, so the
-	// difference is largest at one end: now, or when all is filled but a lot.
+	// difference is largest at one end: now, or when one lot is left of either.
 	least = t.growth(price, qty-o.CumQty, o.Price, o.LeavesQty)
-	filled := min(qty, o.OrderQty)
+	filled := min(qty, o.OrderQty) - 1
 	return max(least, t.growth(price, qty-filled, o.Price, o.OrderQty-filled)), least, gain
 }
 
-// replacing is further for a replace. The new order is a whole one, of which
-// the old order's hold pays what is left of it then.
+// replacing is further for a replace. The new order is a whole one, to which
+// the old order's hold brings what is left of it then: at least for one lot.
 func (t *terms) replacing(price exchange.Price, qty exchange.Qty, o *OrderRecord) (most, least exchange.Amount, gain exchange.Qty) {
 	asked := qty != 0
 	if !asked {
@@ -141,17 +141,25 @@ func (t *terms) replacing(price exchange.Price, qty exchange.Qty, o *OrderRecord
 	}
 	gain = max(0, qty-o.LeavesQty)
 	if o.Side == exchange.Sell {
-		least = t.base(gain)
-	} else if least = t.growth(price, qty, o.Price, o.LeavesQty); t.rate > 0 {
-		now, _ := t.in.Notional(price, qty)
-		if was, _ := t.in.Notional(o.Price, o.LeavesQty); now >= was {
-			least++ // the old order's fee may have been rounded up before, the new one's is rounded anew
-		}
+		most, least = t.base(qty-1), t.base(gain)
+	} else {
+		most, least = t.renewed(price, qty, o.Price, 1), t.renewed(price, qty, o.Price, o.LeavesQty)
 	}
-	if !asked {
-		return least, least, gain // both shrink with what is filled
+	if !asked { // both shrink with what is filled
+		return least, least, gain
 	}
-	return max(least, t.need(o.Side, price, qty)), least, gain
+	return max(most, least), least, gain
+}
+
+// renewed is growth when the fee starts anew: the old order's may have been
+// rounded up before, the new one's is rounded up once more.
+func (t *terms) renewed(price exchange.Price, qty exchange.Qty, oldPrice exchange.Price, oldQty exchange.Qty) exchange.Amount {
+	now, ok := t.in.Notional(price, qty)
+	was, _ := t.in.Notional(oldPrice, oldQty)
+	if !ok || now < was || t.rate == 0 {
+		return t.growth(price, qty, oldPrice, oldQty)
+	}
+	return t.growth(price, qty, oldPrice, oldQty) + 1
 }
 
 // plan is what the RiskChecker holds for a command.
