@@ -35,7 +35,6 @@ type market struct {
 	first   exchange.Time // of its first command
 	voids   []int         // messages of the run that are to be voided
 
-	levels []exchange.Level // scratch
 	orders []exchange.Order
 	depth  Depth
 	snap   []byte
