@@ -27,7 +27,7 @@ func (p *publisher) Publish(ctx context.Context, items []pipeline.Committed) err
 	}
 	for _, c := range items {
 		p.board.mark(c, StageCommitted)
-		p.board.committed.advance(c.Instrument(), Point{c.Position(), c.Batch().LastSeq()})
+		p.board.commit(c.Instrument(), Point{c.Position(), c.Batch().LastSeq()})
 	}
 	for _, c := range items {
 		p.board.note(c.Batch(), c.Position())

@@ -260,6 +260,15 @@ func (b *Board) keep(o Outcome) {
 // Committed returns how far an instrument's journal has come.
 func (b *Board) Committed(inst exchange.InstrumentID) Point { return b.committed.get(inst) }
 
+// commit notes a committed item.
+func (b *Board) commit(inst exchange.InstrumentID, p Point) {
+	old := b.Committed(inst).Position
+	for _, g := range []gate{b.recorded, b.settled} {
+		g.due(inst, old)
+	}
+	b.committed.advance(inst, p)
+}
+
 // Reach waits until an instrument's journal has come to a position.
 func (b *Board) Reach(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position) error {
 	_, err := b.committed.wait(ctx, inst, pos, "committed")
@@ -318,11 +327,21 @@ func newGate(now func() time.Time) gate {
 	return gate{now, &sync.Mutex{}, map[exchange.InstrumentID]Point{}, map[exchange.InstrumentID]time.Time{}, map[exchange.InstrumentID]chan struct{}{}}
 }
 
-// touched returns when the position rose.
+// touched returns when the position rose, or, when it was as far as it could
+// be, when there was more.
 func (g gate) touched(inst exchange.InstrumentID) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.when[inst]
+}
+
+// due notes that from now on there is more than pos.
+func (g gate) due(inst exchange.InstrumentID, pos pipeline.Position) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at[inst].Position >= pos {
+		g.when[inst] = g.now()
+	}
 }
 
 func (g gate) get(inst exchange.InstrumentID) Point {

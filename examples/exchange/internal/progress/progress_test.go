@@ -199,27 +199,31 @@ func TestLoad(t *testing.T) {
 func TestStalled(t *testing.T) {
 	now := time.Unix(1000, 0)
 	b := NewBoard(nil, func() time.Time { return now })
-	move := func(gates ...gate) {
-		pos := b.Committed(1).Position + 1
-		for _, g := range gates {
-			g.advance(1, Point{Position: pos})
-		}
+	commit := func() Point {
+		p := Point{Position: b.Committed(1).Position + 1}
+		b.commit(1, p)
+		return p
 	}
 	now = now.Add(time.Hour)
 	assert.NoError(t, b.Stalled(1), "there is no journal")
-	move(b.recorded, b.settled, b.committed)
+	p := commit()
+	assert.NoError(t, b.Stalled(1), "the consumers had nothing to do before")
 	now = now.Add(StallAfter)
 	assert.NoError(t, b.Stalled(1))
 	now = now.Add(1)
 	assert.ErrorContains(t, b.Stalled(1), "the journal")
-	move(b.recorded, b.committed)
-	assert.ErrorContains(t, b.Stalled(1), "the balances")
-	move(b.settled, b.committed)
-	assert.NoError(t, b.Stalled(1))
-	now = now.Add(StallAfter)
-	move(b.settled, b.committed)
-	now = now.Add(1)
+	commit()
 	assert.ErrorContains(t, b.Stalled(1), "the trade store")
+	b.recorded.advance(1, p)
+	assert.ErrorContains(t, b.Stalled(1), "the balances")
+	b.settled.advance(1, p)
+	assert.NoError(t, b.Stalled(1), "behind, but they move")
+	now = now.Add(StallAfter + 1)
+	p = commit()
+	assert.ErrorContains(t, b.Stalled(1), "the trade store")
+	b.recorded.advance(1, p)
+	b.settled.advance(1, p)
+	assert.NoError(t, b.Stalled(1))
 }
 
 func TestTrace(t *testing.T) {
