@@ -221,7 +221,9 @@ type Hold struct {
 	Asset      exchange.AssetID
 	Amount     exchange.Amount // 0 to exchange.MaxHeld
 	Time       exchange.Time   // the command's
-	NewOrder   bool            // the command makes an order, which counts as open until its hold ends
+	// NewOrder: the command adds an order, which counts as open until its hold
+	// ends. A replace does not: its order counts once it has the old one's place.
+	NewOrder bool
 	// Gain is what the order brings of the asset it buys when it fills, for
 	// the limit on what an account may have of an asset. 0: nothing to check.
 	GainAsset exchange.AssetID
