@@ -265,7 +265,9 @@ func TestOrderTypes(t *testing.T) {
 	ben.fill("#ticket-size", "6406.4") // 0.1 BTC and the fee
 	ben.click("#submit")
 	ben.waitLevel("asks", "64,000.00", "0.9000")
-	ben.waitFor(`exchange.state.trades.length === 1`)
+	ben.waitFor(`exchange.state.trades.length === 1 && document.querySelectorAll('#history tr').length === 1`)
+	ben.waitText("#outcome", "Buy for 6,406.4 USD, market: done. What is left to spend buys no further lot.")
+	assert.Contains(t, ben.rows("#history")[0], "Buy / Market / Market / 0.1000 / 0.1000") // the price that bounds it is none of its own
 
 	ben.choose("#ticket-size-in", "size")
 	ben.choose("#ticket-type", "stop_limit")

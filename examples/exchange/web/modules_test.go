@@ -306,7 +306,7 @@ func TestCheckOrder(t *testing.T) {
 // is drawn once.
 func TestOnePaintAFrame(t *testing.T) {
 	p := modules(t)
-	got := evaluate[string](p, `import('/js/dom.js').then(async ({painter, touch}) => {
+	got := evaluate[string](p, `import('/js/dom.js').then(async ({painter, painting, touch}) => {
 		const frame = () => new Promise(requestAnimationFrame);
 		let drawn = 0;
 		painter('a', () => drawn++);
@@ -315,9 +315,9 @@ func TestOnePaintAFrame(t *testing.T) {
 		await frame(); await frame();
 		const after = drawn;
 		await frame(); await frame();
-		return [before, after, drawn].join(' ');
+		return [before, after, drawn, painting.frames].join(' ');
 	})`)
-	assert.Equal(t, "0 1 1", got)
+	assert.Equal(t, "0 1 1 1", got)
 }
 
 // TestFeed drives the feed with a socket of its own: resume, gaps, checksum,
