@@ -67,6 +67,7 @@ type Venue struct {
 	hub     *hub.Hub
 	trace   *progress.Trace
 	metrics *prom.Metrics
+	parts   *parts
 	handler http.Handler // of clients
 	url     string
 	metered string
@@ -121,6 +122,7 @@ func (v *Venue) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	v.parts = p
 	demo, err := v.endow(ctx, p.balances)
 	if err != nil {
 		return err
