@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -518,5 +519,28 @@ func TestNewRiskCheckerChecks(t *testing.T) {
 		change(&cfg)
 		_, err = pipeline.NewRiskChecker(cfg)
 		assert.ErrorIs(t, err, pipeline.ErrInvalid, name)
+	}
+}
+
+// nowhere is a CommandQueue that takes everything.
+type nowhere struct{ pipeline.CommandQueue }
+
+func (nowhere) Send(context.Context, []pipeline.QueueMessage) error { return nil }
+
+// BenchmarkHandleNewOrder is a limit order from its text to its hold in memory
+// and its encoded command.
+func BenchmarkHandleNewOrder(b *testing.B) {
+	d := newRiskDesk(b, func(cfg *pipeline.RiskCheckerConfig) { cfg.Queue = nowhere{} })
+	d.deposit(b, alice, usd.ID, plenty)
+	r := request("new", func(r *pipeline.Request) { r.Price, r.Size = "0.1", "0.001" })
+	b.ReportAllocs()
+	for i := range b.N {
+		r.Key, r.Time = strconv.Itoa(i), start+exchange.Time(i)
+		if err := d.Handle(context.Background(), &r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if n := d.metrics.Read(pipeline.MetricAdmitted, 1).Count; n < int64(b.N) {
+		b.Fatalf("%d of %d orders were admitted", n, b.N)
 	}
 }
