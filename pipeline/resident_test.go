@@ -428,3 +428,52 @@ func TestResidentBusStops(t *testing.T) {
 	h.eventually("matched", func() bool { return must(h.journal.Head(context.Background(), 1)).Position == 1 })
 	stop()
 }
+
+// BenchmarkResident is an order's whole way through a venue in memory, from the
+// bus until it is pushed, recorded and booked, in ns an order.
+func BenchmarkResident(b *testing.B) {
+	h := newHouse(b)
+	h.cfg.MatchWorkers, h.cfg.SweepEvery, h.cfg.Backoff = 2, time.Second, pipeline.Backoff{}
+	const accounts = 64
+	for acct := exchange.AccountID(5); acct <= accounts; acct++ { // those before have theirs
+		for _, asset := range []exchange.AssetID{1, 11, 12} {
+			h.deposit(acct, asset, 1<<50)
+		}
+	}
+	requests := make([]pipeline.Request, b.N)
+	for n := range requests {
+		side, inst := "buy", n/2%2
+		if n%2 == 0 {
+			side = "sell"
+		}
+		requests[n] = pipeline.Request{Kind: pipeline.RequestNew, Account: exchange.AccountID(1 + n*7919%accounts), Key: fmt.Sprintf("order-%d", n),
+			Symbol: h.instruments[inst].Symbol(), Side: side, Type: "limit", Price: decimal.New(int64(10_000+n*31%200-100), -2).String(), Size: "0.5"}
+	}
+	stop := h.start()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := range requests {
+		requests[n].Time = wallClock()
+		for errors.Is(h.bus.Put(context.Background(), &requests[n]), pipeline.ErrFull) {
+			runtime.Gosched()
+		}
+	}
+	ctx := context.Background()
+	for h.bus.Len() > 0 || h.queue.Len() > 0 {
+		runtime.Gosched()
+	}
+	for _, in := range h.instruments {
+		head := must(h.journal.Head(ctx, in.ID())).Position
+		for must(h.pusher.Pushed(ctx, in.ID())) < head || must(h.trades.Recorded(ctx, in.ID())) < head || must(h.balances.Settled(ctx, in.ID())) < head {
+			runtime.Gosched()
+		}
+	}
+	b.StopTimer()
+	stop()
+	orders := int64(0)
+	for _, in := range h.instruments {
+		orders += h.metrics.Read(pipeline.MetricCommands, in.ID()).Count
+	}
+	require.GreaterOrEqual(b, orders, int64(b.N))
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "orders/s")
+}
