@@ -36,7 +36,7 @@ type dayWindow struct {
 // order sorts candles that came in any order.
 func (d *dayWindow) order() {
 	slices.SortFunc(d.candles, func(a, b Candle) int { return cmp.Compare(a.Start, b.Start) })
-	d.changed = len(d.candles)
+	d.unchanged()
 }
 
 // sum brings high, low and volume in line with the candles.
@@ -51,9 +51,11 @@ func (d *dayWindow) sum() {
 	}
 }
 
+// unchanged begins an item.
+func (d *dayWindow) unchanged() { d.changed = len(d.candles) }
+
 // advance drops what is older than 24 hours, and reports whether anything was.
 func (d *dayWindow) advance(now exchange.Time) bool {
-	d.changed = len(d.candles)
 	first := windowStart(now)
 	drop := 0
 	for drop < len(d.candles) && d.candles[drop].Start < first {
@@ -63,7 +65,7 @@ func (d *dayWindow) advance(now exchange.Time) bool {
 		return false
 	}
 	d.candles = append(d.candles[:0], d.candles[drop:]...)
-	d.changed = len(d.candles)
+	d.unchanged()
 	d.sum()
 	return true
 }
@@ -107,16 +109,20 @@ func (d *dayWindow) ticker(w *numberTexts) FeedTicker {
 // between.
 const loadTries = 16
 
-// load reads what a TradeStore has of the 24 hours before its last trade: the
-// candles, and which trade is the last in them.
-func (d *dayWindow) load(ctx context.Context, store TradeStore, inst exchange.InstrumentID) error {
+// load reads what a TradeStore has from 24 hours before now on: the candles, and
+// which trade is the last in them. The store may be ahead of now; 0 stands for
+// the time of its last trade.
+func (d *dayWindow) load(ctx context.Context, store TradeStore, inst exchange.InstrumentID, now exchange.Time) error {
 	before, err := newestTrade(ctx, store, inst)
 	if err != nil {
 		return err
 	}
 	for range loadTries {
 		*d = dayWindow{}
-		q := CandleQuery{Instrument: inst, Interval: minute, From: max(0, windowStart(before.Time)), Limit: MaxQueryRows}
+		if now == 0 {
+			now = before.Time
+		}
+		q := CandleQuery{Instrument: inst, Interval: minute, From: max(0, windowStart(now)), Limit: MaxQueryRows}
 		for {
 			page, err := store.Candles(ctx, q)
 			if err != nil {

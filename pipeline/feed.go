@@ -84,7 +84,7 @@ type FeedTrades struct {
 
 // FeedTicker is a message of ChannelTicker: the last trade, and what traded in
 // the 1,440 minutes up to the one it is sent in. It is sent for every item with
-// a trade, and when minutes with trades have left the 24 hours.
+// a trade, when minutes with trades have left the 24 hours, and after a restart.
 type FeedTicker struct {
 	FeedHeader
 	Price  string `json:"price"` // of the last trade
@@ -158,7 +158,7 @@ type FeedFill struct {
 // a cancel, an amend.
 type FeedRefusal struct {
 	CommandID string `json:"command_id"`
-	Command   string `json:"command"` // its kind
+	Command   string `json:"command"` // its kind; "" when it was refused in front of the engine
 	OrderID   string `json:"order_id,omitempty"`
 	Reason    string `json:"reason"`
 }

@@ -32,7 +32,7 @@ func (f *feeding) add(h FeedHeader, acct exchange.AccountID, msg any) error {
 	return nil
 }
 
-func (f *feeding) public(ctx context.Context, item *tracked, moved bool) error {
+func (f *feeding) public(ctx context.Context, item *tracked) error {
 	if f.listening(ChannelBook, 0) {
 		msg := FeedBook{FeedHeader: f.header(ChannelBook, f.seq, f.b.FirstSeq()-1), Bids: []FeedLevel{}, Asks: []FeedLevel{}, Checksum: f.b.Checksum}
 		for i := range f.b.Levels {
@@ -57,7 +57,14 @@ func (f *feeding) public(ctx context.Context, item *tracked, moved bool) error {
 		}
 		f.lastTrade = item.Trades[n-1]
 	}
-	if (len(item.Trades) > 0 || moved) && f.listening(ChannelTicker, 0) {
+	if f.day.advance(f.b.LastTime()) { // not before the candles were told
+		f.tickerDue = true
+	}
+	if !f.tickerDue || f.day.price == 0 {
+		return nil
+	}
+	f.tickerDue = false
+	if f.listening(ChannelTicker, 0) {
 		msg := f.day.ticker(f.write)
 		msg.FeedHeader = f.header(ChannelTicker, f.seq, 0)
 		return f.add(msg.FeedHeader, 0, &msg)
@@ -157,7 +164,10 @@ func (f *feeding) private(item *tracked, pos Position) error {
 }
 
 func (r *refusal) feed(in *exchange.Instrument) FeedRefusal {
-	out := FeedRefusal{CommandID: hex.EncodeToString(r.id[:]), Command: r.kind.String(), Reason: r.reason.String()}
+	out := FeedRefusal{CommandID: hex.EncodeToString(r.id[:]), Reason: r.reason.String()}
+	if r.kind != exchange.KindVoid {
+		out.Command = r.kind.String()
+	}
 	if r.order != 0 {
 		out.OrderID = OrderIDText(in.Symbol(), r.order)
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -76,6 +77,7 @@ func NewMarketData(cfg MarketDataConfig) (*MarketData, error) {
 	for _, in := range cfg.Instruments {
 		m := &feedState{in: in, log: cfg.Log, store: cfg.Trades, write: newNumberTexts(in), orders: newTracker(in, cfg.Trades, cfg.TrackedOrders),
 			chains: map[exchange.AccountID]*chain{}, broken: true}
+		m.orders.ended = map[exchange.CommandID]bool{}
 		m.listening = func(Channel, exchange.AccountID) bool { return true }
 		if l, ok := cfg.Pusher.(Listener); ok {
 			m.listening = func(ch Channel, acct exchange.AccountID) bool { return l.Listening(ch, m.in.ID(), acct) }
@@ -161,6 +163,7 @@ type feedState struct {
 
 	orders    *tracker
 	day       dayWindow
+	tickerDue bool  // the 24 hours are others than the last ticker said
 	lastTrade Trade // the last one seen
 	chains    map[exchange.AccountID]*chain
 	chainAge  []exchange.AccountID
@@ -200,7 +203,7 @@ func (m *feedState) reset(ctx context.Context, at Position) error {
 	if err != nil {
 		return fmt.Errorf("asking how far it is recorded: %w", err)
 	}
-	if err := m.day.load(ctx, m.store, m.in.ID()); err != nil {
+	if err := m.loadDay(ctx, at); err != nil {
 		return err
 	}
 	// What the store does not have yet comes from the journal. Older items say
@@ -233,6 +236,25 @@ func (m *feedState) reset(ctx context.Context, at Position) error {
 	}
 	m.broken = false
 	return nil
+}
+
+// loadDay reads the candles that the item after a position needs.
+func (m *feedState) loadDay(ctx context.Context, at Position) error {
+	m.tickerDue = true
+	now := exchange.Time(0)
+	for pos := at + 1; pos >= max(at, 1) && now == 0; pos-- {
+		items, err := m.log.Read(ctx, m.in.ID(), pos, 1)
+		if err != nil && !errors.Is(err, ErrTrimmed) {
+			return fmt.Errorf("reading when it was: %w", err)
+		}
+		if len(items) > 0 {
+			b := items[0].Batch()
+			if now = b.LastTime(); b.first() != nil {
+				now = b.first().Time // its first trade is no older
+			}
+		}
+	}
+	return m.day.load(ctx, m.store, m.in.ID(), now)
 }
 
 // learn takes an item from before the first that is pushed.
@@ -349,12 +371,13 @@ func (m *feedState) take(ctx context.Context, c Committed) error {
 	b := c.Batch()
 	m.begin(b)
 	f := feeding{feedState: m, b: b, seq: b.LastSeq(), time: TimeText(b.LastTime())}
-	moved := m.day.advance(b.LastTime())
+	m.day.unchanged()
 	for i := range item.Trades {
 		m.day.add(&item.Trades[i])
+		m.tickerDue = true
 	}
 	if f.seq != 0 {
-		err = f.public(ctx, item, moved)
+		err = f.public(ctx, item)
 		if err == nil {
 			err = f.private(item, c.Position())
 		}

@@ -33,7 +33,17 @@ type tracker struct {
 	// named are the ids of all, once somebody has asked.
 	touched []*trackedOrder
 	named   map[exchange.CommandID]bool
+	// ended remembers the latest ids of orders that ended or were refused, for
+	// when the store is behind; nil when it never is.
+	ended     map[exchange.CommandID]bool
+	endedRing []exchange.CommandID
+	endedNext int
 }
+
+// maxEnded is how many orders that ended are remembered while the store is
+// behind. With more than that in between, an old command that comes again looks
+// like a new one that is refused.
+const maxEnded = 1 << 16
 
 type trackedOrder struct {
 	OrderRecord
@@ -64,6 +74,23 @@ func (t *tracker) reset(at Position) {
 	clear(t.orders)
 	t.age, t.touched, t.item = t.age[:0], t.touched[:0], tracked{}
 	t.at, t.broken = at, false
+	clear(t.ended)
+	t.endedRing, t.endedNext = t.endedRing[:0], 0
+}
+
+// remember notes that an order ended or was refused.
+func (t *tracker) remember(id exchange.CommandID) {
+	switch {
+	case t.ended == nil || t.ended[id]:
+		return
+	case len(t.endedRing) < maxEnded:
+		t.endedRing = append(t.endedRing, id)
+	default:
+		delete(t.ended, t.endedRing[t.endedNext])
+		t.endedRing[t.endedNext] = id
+		t.endedNext = (t.endedNext + 1) % maxEnded
+	}
+	t.ended[id] = true
 }
 
 // take applies the next item, or the last one again. After an error the
@@ -96,9 +123,13 @@ func (t *tracker) take(ctx context.Context, c Committed) (*tracked, error) {
 		}
 	}
 	t.at, t.broken = c.Position(), false
+	for i := range t.item.Orders { // so far those that were refused
+		t.remember(t.item.Orders[i].CommandID)
+	}
 	for _, o := range t.touched {
 		t.item.Orders = append(t.item.Orders, o.OrderRecord)
 		if !o.Status.Live() {
+			t.remember(o.CommandID)
 			delete(t.orders, o.OrderID)
 			t.spare = append(t.spare, o)
 		}
@@ -272,7 +303,7 @@ func (t *tracker) knows(ctx context.Context, ev *exchange.Event) (bool, error) {
 			t.named[t.item.Orders[i].CommandID] = true
 		}
 	}
-	if t.named[ev.ID] {
+	if t.named[ev.ID] || t.ended[ev.ID] {
 		return true, nil
 	}
 	switch rec, err := t.store.OrderByCommand(ctx, ev.ID); {
