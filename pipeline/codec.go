@@ -355,29 +355,56 @@ func DecodeMessage(data []byte) (Message, error) {
 // encodings; a slice without entries is the same as none. It panics when a
 // client id is longer than MaxClientIDBytes, which AppendMessage refuses.
 func AppendBatch(dst []byte, b *Batch) []byte {
-	w := writer{buf: append(dst, batchVersion)}
+	w := writer{buf: dst}
+	w.batchHead(b)
+	for i := range b.Entries {
+		w.entry(&b.Entries[i])
+	}
+	w.batchTail(b)
+	return w.buf
+}
+
+// encodeBatch is AppendBatch of a batch whose entries are encoded: the matching
+// engine encodes them as it makes them, to know how large a batch has become.
+func encodeBatch(b *Batch, entries []byte) []byte {
+	const around = 3 + 3*binary.MaxVarintLen64 + 4
+	w := writer{buf: make([]byte, 0, around+len(entries)+len(b.Levels)*levelBytes)}
+	w.batchHead(b)
+	w.buf = append(w.buf, entries...)
+	w.batchTail(b)
+	return w.buf
+}
+
+func (w *writer) batchHead(b *Batch) {
+	w.buf = append(w.buf, batchVersion)
 	w.buf = binary.LittleEndian.AppendUint16(w.buf, b.Rules)
 	w.buf = binary.AppendUvarint(w.buf, uint64(b.Instrument))
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(b.Entries)))
-	for i := range b.Entries {
-		e := &b.Entries[i]
-		w.message(&e.Message)
-		w.buf = binary.AppendUvarint(w.buf, uint64(len(e.Events)))
-		for j := range e.Events {
-			w.event(&e.Events[j])
-		}
+}
+
+func (w *writer) entry(e *Entry) {
+	w.message(&e.Message)
+	w.buf = binary.AppendUvarint(w.buf, uint64(len(e.Events)))
+	for i := range e.Events {
+		w.event(&e.Events[i])
 	}
+}
+
+func (w *writer) batchTail(b *Batch) {
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(b.Levels)))
 	for i := range b.Levels {
-		l := &b.Levels[i]
-		w.begin()
-		w.uint(uint64(l.Side))
-		w.int(int64(l.Price))
-		w.int(int64(l.Qty))
-		w.int(int64(l.Orders))
-		w.end()
+		w.level(&b.Levels[i])
 	}
-	return binary.LittleEndian.AppendUint32(w.buf, b.Checksum)
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, b.Checksum)
+}
+
+func (w *writer) level(l *LevelChange) {
+	w.begin()
+	w.uint(uint64(l.Side))
+	w.int(int64(l.Price))
+	w.int(int64(l.Qty))
+	w.int(int64(l.Orders))
+	w.end()
 }
 
 // DecodeBatch reads what AppendBatch wrote; ErrEncoding for anything else.

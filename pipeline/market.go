@@ -243,7 +243,9 @@ func (s *market) apply(m *Message) error {
 	s.trades += s.public.touch(events)
 	s.entries = append(s.entries, Entry{Message: *m, Events: events})
 	s.ends = append(s.ends, len(s.events))
-	s.encoded = appendEntry(s.encoded, &s.entries[len(s.entries)-1])
+	w := writer{buf: s.encoded}
+	w.entry(&s.entries[len(s.entries)-1])
+	s.encoded = w.buf
 	return nil
 }
 
@@ -258,7 +260,7 @@ func (s *market) batch() (*Batch, []byte) {
 		b.Entries[i].Events = events[from:end:end]
 		from = end
 	}
-	return b, appendBatch(nil, b, s.encoded)
+	return b, encodeBatch(b, s.encoded)
 }
 
 // saveDepth saves the public book as of c. A book store that fails stops

@@ -114,10 +114,9 @@ func TestLargestEvents(t *testing.T) {
 			ev.Type, ev.StopPrice, ev.OrderQty, ev.LeavesQty, ev.Release = exchange.TakeProfitLimit, price, qty, qty, amount
 		}), triggeredBytes},
 	} {
-		e := Entry{}
-		without := len(appendEntry(nil, &e))
-		e.Events = []exchange.Event{tc.ev}
-		assert.LessOrEqual(t, len(appendEntry(nil, &e))-without, tc.most, tc.ev.Kind)
+		var w writer
+		w.event(&tc.ev)
+		assert.LessOrEqual(t, len(w.buf), tc.most, tc.ev.Kind)
 	}
 	var w writer
 	w.level(&LevelChange{Side: exchange.Sell, Level: exchange.Level{Price: price, Qty: qty, Orders: exchange.MaxOrdersMax}})
@@ -127,7 +126,9 @@ func TestLargestEvents(t *testing.T) {
 	e.Command = exchange.Command{ID: id, Time: time, Account: high, OrderID: high, OrigID: id, Price: -1 << 63, StopPrice: -1 << 63, Qty: -1 << 63, DisplayQty: -1 << 63,
 		MinQty: -1 << 63, Funds: -1 << 63, Held: -1 << 63, Expire: -1 << 63, Value: -1 << 63}
 	e.Events = []exchange.Event{of(exchange.EventAccepted, trade), of(exchange.EventAmended, end), of(exchange.EventMassCanceled, trade)}
-	assert.LessOrEqual(t, len(appendEntry(nil, &e)), commandBytes)
+	w = writer{}
+	w.entry(&e)
+	assert.LessOrEqual(t, len(w.buf), commandBytes)
 	// And the defaults fit.
 	assert.LessOrEqual(t, DefaultMaxOrders*(DefaultIcebergParts*stepBytes+onceBytes)+commandBytes, MaxItemBytes)
 }
