@@ -152,6 +152,10 @@ func TestSizes(t *testing.T) {
 	}
 	p.do(chromedp.EmulateViewport(820, 1100))
 	p.shot("tablet")
+	p.do(chromedp.EmulateViewport(1366, 640)) // low: the ticket keeps its height, the page scrolls
+	p.waitFor(`innerHeight === 640 && document.documentElement.scrollHeight > 640`)
+	assert.True(t, evaluate[bool](p, `(() => { const t = document.querySelector('.p-ticket'); return t.scrollHeight <= t.clientHeight + 1; })()`), "the ticket is squeezed")
+	p.shot("low")
 }
 
 // TestRoles: what a screen reader is told. Every control has a name, every

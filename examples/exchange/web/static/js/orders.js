@@ -9,6 +9,7 @@ import { fillKey, MIN_DECIMALS } from './state.js';
 import { SIDES, explain, failure, reasonName, stateText, typeText } from './words.js';
 
 const DASH = '–';
+const MAX_ROWS = 200; // open orders that are shown, the newest
 
 function cell(row, name, label, className = '') {
   const td = make('td', className);
@@ -63,7 +64,7 @@ export class Orders {
     const newest = (a, b) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0);
     const live = [...open.values()].sort(newest);
     const done = [...history.values()].sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
-    syncRows(byId('open-orders'), live, (o) => o.command_id, () => this.#openRow(), (row, o) => this.#fillOrder(row, o));
+    syncRows(byId('open-orders'), live.slice(0, MAX_ROWS), (o) => o.command_id, () => this.#openRow(), (row, o) => this.#fillOrder(row, o));
     syncRows(byId('history'), done, (o) => o.command_id, () => this.#doneRow(), (row, o) => this.#fillDone(row, o));
     syncRows(byId('fills'), fills, fillKey, () => this.#fillRow(), (row, f) => this.#fillFill(row, f));
     setText(byId('n-open'), String(live.length));
@@ -73,7 +74,8 @@ export class Orders {
       setText(byId(id), account ? words : byId(id).dataset.out);
     };
     for (const id of ['open-empty', 'fills-empty', 'history-empty']) byId(id).dataset.out ??= byId(id).textContent;
-    say('open-empty', live.length === 0, 'No open orders.');
+    const rest = live.length - MAX_ROWS;
+    say('open-empty', live.length === 0 || rest > 0, rest > 0 ? `And ${rest} older ones.` : 'No open orders.');
     say('fills-empty', fills.length === 0, 'Nothing has traded yet.');
     say('history-empty', done.length === 0, 'Nothing has ended yet.');
   }
