@@ -177,11 +177,11 @@ type feedState struct {
 
 // chain is an account's sequence of messages in an instrument.
 type chain struct {
-	seq  uint64   // of the last one
-	aged bool     // no message since forgetChains has seen it
-	item Position // the last item with a message
-	prev uint64   // in it: the Seq before
-	mine int      // in it: the place among the messages, or one of those below
+	seq   uint64   // of the last one
+	again bool     // a message came since forgetChains has seen it
+	item  Position // the last item with a message
+	prev  uint64   // in it: the Seq before
+	mine  int      // in it: the place among the messages, or one of those below
 }
 
 // For whom there is no message.
@@ -334,29 +334,30 @@ func (m *feedState) chain(acct exchange.AccountID, pos Position, seq uint64) *ch
 		return nil
 	}
 	ch := m.chains[acct]
-	if ch == nil {
+	again := ch != nil
+	if !again {
 		ch = &chain{seq: m.floor}
 		m.chains[acct] = ch
 		m.chainAge = append(m.chainAge, acct)
 	}
 	if ch.item != pos {
-		ch.prev, ch.seq, ch.item, ch.mine, ch.aged = ch.seq, seq, pos, undecided, false
+		ch.prev, ch.seq, ch.item, ch.mine, ch.again = ch.seq, seq, pos, undecided, again
 	}
 	return ch
 }
 
-// forgetChains keeps their number within MaxFeedChains: it drops, from the
-// oldest on, those that have had no message for longest.
+// forgetChains keeps their number within MaxFeedChains: in the order they came
+// it drops those that have had no message since it last came by.
 func (m *feedState) forgetChains() {
 	for len(m.chains) > MaxFeedChains {
 		acct := m.chainAge[0]
 		m.chainAge = m.chainAge[1:]
-		if ch := m.chains[acct]; ch.aged {
+		if ch := m.chains[acct]; ch.again {
+			ch.again = false
+			m.chainAge = append(m.chainAge, acct)
+		} else {
 			m.floor = max(m.floor, ch.seq)
 			delete(m.chains, acct)
-		} else { // a second chance
-			ch.aged = true
-			m.chainAge = append(m.chainAge, acct)
 		}
 	}
 }
