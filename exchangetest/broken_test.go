@@ -67,9 +67,15 @@ type broken[H any] struct {
 	by   string // the case
 }
 
-// mustFail asserts that each broken port is found out by the case it names.
+// mustFail asserts that each broken port is found out by the case it names,
+// and that every case finds one: no case is there that cannot fail.
 func mustFail[H any](t *testing.T, cases []exchangetest.Case[H], ports []broken[H]) {
 	t.Helper()
+	for _, c := range cases {
+		if !slices.ContainsFunc(ports, func(b broken[H]) bool { return b.by == c.Name }) {
+			t.Errorf("no broken port is there for %q to find", c.Name)
+		}
+	}
 	for _, b := range ports {
 		t.Run(b.name, func(t *testing.T) {
 			i := slices.IndexFunc(cases, func(c exchangetest.Case[H]) bool { return c.Name == b.by })

@@ -307,6 +307,32 @@ func TestBrokenJournals(t *testing.T) {
 		{"never trims", breakJournal(func(j *brokenJournal) {
 			j.trim = func(*brokenJournal, exchange.InstrumentID, pipeline.Position) error { return nil }
 		}), "trimmed items are gone, the rest and the head stay"},
+		{"does not know an empty journal", breakJournal(func(j *brokenJournal) {
+			j.head = func(j *brokenJournal, inst exchange.InstrumentID) (pipeline.Head, error) {
+				head, err := j.Journal.Head(bg, inst)
+				if head.Position == 0 {
+					return head, pipeline.ErrNotFound
+				}
+				return head, err
+			}
+		}), "empty"},
+		{"skips an item", breakJournal(func(j *brokenJournal) {
+			j.read = func(j *brokenJournal, inst exchange.InstrumentID, from pipeline.Position, limit int) ([]pipeline.Item, error) {
+				items, err := j.Journal.Read(bg, inst, from, limit)
+				if len(items) > 20 {
+					items = slices.Delete(items, 9, 10)
+				}
+				return items, err
+			}
+		}), "a reader sees no gap while items are appended"},
+		{"cannot read back what it has just refused", breakJournal(func(j *brokenJournal) {
+			j.read = func(j *brokenJournal, inst exchange.InstrumentID, from pipeline.Position, limit int) ([]pipeline.Item, error) {
+				if limit == 1 {
+					return nil, nil
+				}
+				return j.Journal.Read(bg, inst, from, limit)
+			}
+		}), "a Log over it commits, reads back and is fenced"},
 		{"takes the head from what is left", breakJournal(func(j *brokenJournal) {
 			j.trim = func(j *brokenJournal, inst exchange.InstrumentID, pos pipeline.Position) error {
 				if head, _ := j.Journal.Head(bg, inst); pos == head.Position {

@@ -258,10 +258,10 @@ func tradesClientID(t testing.TB, open Open[pipeline.TradeStore]) {
 		return o
 	}
 	first, later, other := make(instA, 7, 1, 10), make(instA, 7, 2, 20), make(instA, 8, 3, 15)
-	c := record(t, s, instA, pipeline.Record{Orders: []pipeline.OrderRecord{first, other}})
+	record(t, s, instA, pipeline.Record{Orders: []pipeline.OrderRecord{first, other}})
 	orderIs(t, s, first)
 	orderIs(t, s, other)
-	c = Commit(t, instA, 3)
+	c := Commit(t, instA, 3)
 	require.NoError(t, s.Record(t.Context(), c[1], &pipeline.Record{Orders: []pipeline.OrderRecord{later}}))
 	orderIs(t, s, later)
 	first.Status = pipeline.OrderCanceled // a change of the older one does not make it the newest
@@ -460,8 +460,10 @@ func tradesReader(t testing.TB, open Open[pipeline.TradeStore]) {
 	s := open(t)
 	const n, each = 60, 5
 	c := Commit(t, instA, n)
+	written := make(chan struct{})
 	errs := together(3, func(i int) error {
 		if i == 0 {
+			defer close(written)
 			for at := range c {
 				var r pipeline.Record
 				for k := range each {
@@ -474,7 +476,7 @@ func tradesReader(t testing.TB, open Open[pipeline.TradeStore]) {
 			}
 			return nil
 		}
-		for range 60 {
+		for last := false; ; {
 			before, err1 := s.Recorded(t.Context(), instA)
 			trades, err2 := s.Trades(t.Context(), pipeline.TradeQuery{Instrument: instA, Limit: pipeline.MaxQueryRows})
 			after, err3 := s.Recorded(t.Context(), instA)
@@ -487,9 +489,15 @@ func tradesReader(t testing.TB, open Open[pipeline.TradeStore]) {
 				return fmt.Errorf("part of an item: %d trades, %d orders, %d an item", len(trades), len(orders), each)
 			case len(trades) < int(before)*each || len(trades) > int(after)*each:
 				return fmt.Errorf("%d trades, recorded %d before and %d after, %d an item", len(trades), before, after, each)
+			case last:
+				return nil
+			}
+			select {
+			case <-written:
+				last = true
+			default:
 			}
 		}
-		return nil
 	})
 	require.NoError(t, errors.Join(errs...))
 }

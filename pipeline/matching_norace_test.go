@@ -30,7 +30,7 @@ func TestNoRaceMatchingEngineSeeds(t *testing.T) { seeds(t, "TestNoRaceMatchingE
 // not depend on how many there are in a batch.
 func TestNoRaceMatchingEngineAllocs(t *testing.T) {
 	allocs := func(batch int) float64 {
-		s := standOf(t)
+		s := newStand(t)
 		cfg := s.cfg
 		cfg.Metrics, cfg.BookEvery, cfg.SnapshotEvery = nil, 1<<20, 1<<20
 		cfg.Log, cfg.Books, cfg.Publisher = pipeline.NewLog(&forgetful{Journal: s.journal}), memory.NewBookStore(), memory.NewPublisher()

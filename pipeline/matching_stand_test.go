@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/castlecloud/exchange"
@@ -368,5 +367,3 @@ func (s *stand) deliver(m *pipeline.MatchingEngine, msgs []pipeline.QueueMessage
 		msgs = msgs[done:]
 	}
 }
-
-func standOf(t *testing.T) *stand { return newStand(t) }

@@ -73,7 +73,7 @@ type sweptStand struct {
 }
 
 func newSwept(t *testing.T, change func(*pipeline.SweeperConfig)) *sweptStand {
-	s := &sweptStand{stand: standOf(t), taken: map[exchange.InstrumentID][]exchange.Command{}}
+	s := &sweptStand{stand: newStand(t), taken: map[exchange.InstrumentID][]exchange.Command{}}
 	s.balances = memory.NewBalances(memory.BalancesConfig{})
 	s.queue = memory.NewQueue(memory.QueueConfig{Now: func() time.Time { return time.Unix(0, int64(s.now)) }})
 	s.cfg.Instruments = []*exchange.Instrument{s.in, standInstrument(t, 2)}

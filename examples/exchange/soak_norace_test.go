@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,6 +145,35 @@ func TestNoRaceSoakJudge(t *testing.T) {
 	assert.Empty(t, run(func(i int) int64 { return 100 + int64(i%20) }))
 	assert.Empty(t, run(func(i int) int64 { return 200 - int64(i) }))
 	assert.Equal(t, []string{"heap grows: 149.0 MB at most in the first half, 199.0 MB in the second"}, run(func(i int) int64 { return 100 + int64(i) }))
+}
+
+// With small bounds on what is remembered of commands, the services and their
+// stores use no more memory after five times as many.
+func TestNoRaceFlatMemory(t *testing.T) {
+	const (
+		rounds = 5
+		orders = 4000 // of a round
+		slack  = 1 << 20
+	)
+	use := func(most bounds) (used []int64) {
+		h := newHouse(t, onBolt, most)
+		reqs := orderFlow(h.instruments, rounds*orders)
+		for i := range rounds {
+			h.process(t, reqs[i*len(reqs)/rounds:(i+1)*len(reqs)/rounds])
+			assert.Zero(t, h.bus.Len())
+			require.Eventually(t, func() bool { return h.queue.Len() == 0 }, time.Minute, time.Millisecond)
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			used = append(used, int64(m.HeapAlloc))
+		}
+		return used
+	}
+	small := use(bounds{commands: houseInFlight, items: 64})
+	t.Logf("bytes in use after %d orders each: %d", orders, small)
+
+	large := use(bounds{})
+	t.Logf("bytes in use after %d orders each: %d", orders, large)
 }
 
 // measure asks the venue's metrics, the system and the disk.

@@ -37,7 +37,7 @@ import (
 func BenchmarkThroughput(b *testing.B) {
 	for _, s := range stores {
 		b.Run(s.name, func(b *testing.B) {
-			h := newHouse(b, s.open)
+			h := newHouse(b, s.open, bounds{})
 			reqs := orderFlow(h.instruments, b.N)
 			cpu, began := cpuTime(), time.Now()
 			b.ResetTimer()
@@ -59,7 +59,7 @@ func TestEveryServiceInOneProcess(t *testing.T) {
 	const orders = 3000
 	for _, s := range stores {
 		t.Run(s.name, func(t *testing.T) {
-			h := newHouse(t, s.open)
+			h := newHouse(t, s.open, bounds{})
 			reqs := orderFlow(h.instruments, orders)
 			h.process(t, reqs)
 			for i := range reqs {
@@ -97,17 +97,25 @@ type storage struct {
 // shows what the services alone cost.
 var stores = []struct {
 	name string
-	open func(t testing.TB) storage
+	open func(t testing.TB, kept memory.BalancesConfig) storage
 }{
-	{"memory", func(testing.TB) storage {
-		return storage{memory.NewJournal(), memory.NewBalances(memory.BalancesConfig{}), memory.NewTradeStore()}
+	{"memory", func(_ testing.TB, kept memory.BalancesConfig) storage {
+		return storage{memory.NewJournal(), memory.NewBalances(kept), memory.NewTradeStore()}
 	}},
-	{"bolt", func(t testing.TB) storage {
-		s, err := bolt.Open(filepath.Join(t.TempDir(), venue.DatabaseFile), bolt.Options{})
-		require.NoError(t, err)
-		t.Cleanup(func() { assert.NoError(t, s.Close()) })
-		return storage{s.Journal(), s.Balances(), s.TradeStore()}
-	}},
+	{"bolt", onBolt},
+}
+
+func onBolt(t testing.TB, kept memory.BalancesConfig) storage {
+	s, err := bolt.Open(filepath.Join(t.TempDir(), venue.DatabaseFile), bolt.Options{Balances: kept})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return storage{s.Journal(), s.Balances(), s.TradeStore()}
+}
+
+// bounds are how much is kept in memory, 0: the defaults.
+type bounds struct {
+	commands int // ids of commands, in each place that knows them
+	items    int // journal items until the next snapshot, archive file and trim
 }
 
 // house is every service of a venue in one process.
@@ -115,6 +123,7 @@ type house struct {
 	storage
 	instruments []*exchange.Instrument
 	bus         *memory.Bus
+	queue       *memory.Queue
 	log         *pipeline.Log
 	pusher      heard
 	flight      chan struct{}
@@ -133,28 +142,29 @@ func (heard) Listening(pipeline.Channel, exchange.InstrumentID, exchange.Account
 
 func houseTime() exchange.Time { return exchange.Time(time.Now().UnixNano()) }
 
-func newHouse(t testing.TB, open func(testing.TB) storage) *house {
+func newHouse(t testing.TB, open func(testing.TB, memory.BalancesConfig) storage, most bounds) *house {
 	instruments, err := venue.Instruments()
 	require.NoError(t, err)
 	h := &house{
-		storage: open(t), instruments: instruments, bus: memory.NewBus(memory.BusConfig{}), pusher: heard{memory.NewPusher()},
+		storage: open(t, memory.BalancesConfig{MaxEnded: most.commands}), instruments: instruments, bus: memory.NewBus(memory.BusConfig{}), pusher: heard{memory.NewPusher()},
 		flight: make(chan struct{}, houseInFlight), deposited: map[exchange.AssetID]exchange.Amount{}, published: map[exchange.InstrumentID]pipeline.Position{},
 	}
 	h.log = pipeline.NewLog(h.journal)
 	h.deposit(t)
 	archive, err := files.Open(t.TempDir())
 	require.NoError(t, err)
-	books, queue, publisher := memory.NewBookStore(), memory.NewQueue(memory.QueueConfig{}), memory.NewPublisher()
+	books, queue, publisher := memory.NewBookStore(), memory.NewQueue(memory.QueueConfig{DedupCount: most.commands}), memory.NewPublisher()
+	h.queue = queue
 	risk, err := pipeline.NewRiskChecker(pipeline.RiskCheckerConfig{Instruments: instruments, Balances: h.balances, Queue: queue, Orders: h.store, Books: books})
 	require.NoError(t, err)
 	processor, err := pipeline.NewOrderProcessor(pipeline.OrderProcessorConfig{Instruments: instruments, Risk: risk})
 	require.NoError(t, err)
 	engine, err := pipeline.NewMatchingEngine(pipeline.MatchingEngineConfig{Instruments: instruments, Log: h.log, Books: books,
-		Publisher: &counting{publisher, h}, Now: houseTime})
+		Publisher: &counting{publisher, h}, Now: houseTime, DedupCount: most.commands, SnapshotEvery: most.items})
 	require.NoError(t, err)
 	market, err := pipeline.NewMarketData(pipeline.MarketDataConfig{Instruments: instruments, Log: h.log, Pusher: h.pusher, Trades: h.store})
 	require.NoError(t, err)
-	recorder, err := pipeline.NewTradeRecorder(pipeline.TradeRecorderConfig{Instruments: instruments, Log: h.log, Trades: h.store, Archive: archive})
+	recorder, err := pipeline.NewTradeRecorder(pipeline.TradeRecorderConfig{Instruments: instruments, Log: h.log, Trades: h.store, Archive: archive, ArchiveEvery: most.items})
 	require.NoError(t, err)
 	settler, err := pipeline.NewSettler(pipeline.SettlerConfig{Instruments: instruments, Log: h.log, Balances: h.balances, Pusher: h.pusher})
 	require.NoError(t, err)
@@ -181,7 +191,7 @@ func newHouse(t testing.TB, open func(testing.TB) storage) *house {
 			consumer("recorder", h.store.Recorded, recorder.Handle),
 			consumer("market data", h.pusher.Pushed, market.Handle),
 		},
-		Sweeper: pipeline.SweeperConfig{Instruments: instruments, Log: h.log, Publisher: publisher, Queue: queue, Balances: h.balances, Archived: recorder.Archived, Now: houseTime},
+		Sweeper: pipeline.SweeperConfig{Instruments: instruments, Log: h.log, Publisher: publisher, Queue: queue, Balances: h.balances, Archived: recorder.Archived, TrimEvery: most.items, Now: houseTime},
 	})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())

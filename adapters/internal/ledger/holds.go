@@ -278,7 +278,7 @@ func (l *Ledger) settle(c pipeline.Committed, s *pipeline.Settlement) error {
 	}
 	for i := range s.Accounts {
 		if err := l.takes(&s.Accounts[i]); err != nil {
-			return fmt.Errorf("Accounts[%d]: %w", i, err)
+			return fmt.Errorf("account %d of the settlement: %w", i, err)
 		}
 	}
 	if err := l.takeFees(inst, s.Fees); err != nil {

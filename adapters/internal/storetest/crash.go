@@ -1,10 +1,4 @@
-// Package crashtest kills a process that works on a store, many times, and
-// looks whether anything it had confirmed is gone. The test binary is its own
-// child:
-//
-//	func TestMain(m *testing.M) { crashtest.Main(m, open) }
-//	func TestCrash(t *testing.T) { crashtest.Run(t, open, 20) }
-package crashtest
+package storetest
 
 import (
 	"bufio"
@@ -22,21 +16,10 @@ import (
 	"github.com/castlecloud/exchange/pipeline"
 )
 
-// Store is what is tested.
-type Store interface {
-	Journal() pipeline.Journal
-	Balances() pipeline.Balances
-	TradeStore() pipeline.TradeStore
-	Close() error
-}
-
-// Open opens the store in a directory.
-type Open func(dir string) (Store, error)
-
-var seed = flag.Uint64("crash.seed", 0, "seed of when processes are killed, 0: a new one")
+var seed = flag.Uint64("kill.seed", 0, "seed of when processes are killed, 0: a new one")
 
 // childDir tells the child where the store is.
-const childDir = "EXCHANGE_CRASHTEST_DIR"
+const childDir = "EXCHANGE_STORETEST_DIR"
 
 // Main runs the tests, or in a child the load.
 func Main(m *testing.M, open Open) {
@@ -170,13 +153,13 @@ func load(dir string, open Open) error {
 	}
 	errs := make(chan error)
 	for inst := exchange.InstrumentID(1); inst <= instruments; inst++ {
-		go func() { errs <- work(ctx, s, inst, tell) }()
+		go func() { errs <- follow(ctx, s, inst, tell) }()
 	}
 	return <-errs
 }
 
-// work goes on where the stores are.
-func work(ctx context.Context, s Store, inst exchange.InstrumentID, tell func(byte, exchange.InstrumentID, pipeline.Position)) error {
+// follow goes on where the stores are.
+func follow(ctx context.Context, s Store, inst exchange.InstrumentID, tell func(byte, exchange.InstrumentID, pipeline.Position)) error {
 	log := pipeline.NewLog(s.Journal())
 	head, err := s.Journal().Head(ctx, inst)
 	if err != nil {
@@ -235,14 +218,14 @@ func min2(a pipeline.Position, err error) func(pipeline.Position, error) (pipeli
 	}
 }
 
-// Run starts a child and kills it in the middle of its work, round after round
+// TestKill starts a child and kills it in the middle of its work, round after round
 // on the same store, and checks the store after each.
-func Run(t *testing.T, open Open, rounds int) {
+func TestKill(t *testing.T, open Open, rounds int) {
 	random := *seed
 	if random == 0 {
 		random = rand.Uint64()
 	}
-	t.Logf("to kill after as many answers again: go test -run '%s' -crash.seed=%d", t.Name(), random)
+	t.Logf("to kill after as many answers again: go test -run '%s' -kill.seed=%d", t.Name(), random)
 	rng := rand.New(rand.NewPCG(random, 0))
 	dir := t.TempDir()
 	known := map[said]bool{}

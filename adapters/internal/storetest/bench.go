@@ -1,5 +1,4 @@
-// Package storebench measures stores through their ports, in orders a second.
-package storebench
+package storetest
 
 import (
 	"bytes"
@@ -16,28 +15,21 @@ import (
 	"github.com/castlecloud/exchange/pipeline"
 )
 
-// Store is what is measured.
-type Store interface {
-	Journal() pipeline.Journal
-	Balances() pipeline.Balances
-	TradeStore() pipeline.TradeStore
-	Close() error
-}
-
 // What an order does: it is held for, and with 255 others it is journaled,
 // settled and recorded. Every second one takes the one before it.
 const (
-	perBatch = 256
-	callers  = 256 // that hold at the same time
-	accounts = 1000
-	base     = exchange.AssetID(1)
-	quote    = exchange.AssetID(2)
-	inst     = exchange.InstrumentID(1)
-	price    = 100
+	perBatch      = 256
+	callers       = 256 // that hold at the same time
+	benchAccounts = 1000
+	base          = exchange.AssetID(1)
+	quote         = exchange.AssetID(2)
+	benchInst     = exchange.InstrumentID(1)
+	benchPrice    = 100
 )
 
-// Run runs the benchmarks.
-func Run(b *testing.B, open func(b *testing.B) Store) {
+// Benchmark measures stores through their ports, in orders a second and in time
+// of processors, which says more on a machine that does other work as well.
+func Benchmark(b *testing.B, open func(b *testing.B) Store) {
 	bench := func(name string, f func(b *testing.B, w *work)) {
 		b.Run(name, func(b *testing.B) {
 			w := newWork(b, open(b))
@@ -65,7 +57,7 @@ func Run(b *testing.B, open func(b *testing.B) Store) {
 		items := w.append(w.batches(b.N))
 		w.start()
 		for _, c := range items {
-			w.check(w.Balances().Settle(w.ctx, c, settlement(c)))
+			w.check(w.Balances().Settle(w.ctx, c, benchSettlement(c)))
 		}
 		w.stop()
 	})
@@ -73,7 +65,7 @@ func Run(b *testing.B, open func(b *testing.B) Store) {
 		items := w.append(w.batches(b.N))
 		w.start()
 		for _, c := range items {
-			w.check(w.TradeStore().Record(w.ctx, c, record(c)))
+			w.check(w.TradeStore().Record(w.ctx, c, benchRecord(c)))
 		}
 		w.stop()
 	})
@@ -107,7 +99,7 @@ func (w *work) stop() {
 
 func newWork(b *testing.B, s Store) *work {
 	w := &work{Store: s, b: b, ctx: b.Context(), log: pipeline.NewLog(s.Journal())}
-	for acct := range exchange.AccountID(accounts) {
+	for acct := range exchange.AccountID(benchAccounts) {
 		for asset := base; asset <= quote; asset++ {
 			id := exchange.CommandID{1: byte(asset), 15: 1}
 			binary.BigEndian.PutUint64(id[4:], uint64(acct))
@@ -131,8 +123,8 @@ func (w *work) close() { w.check(w.Close()) }
 
 func roundUp(n int) int { return (n + perBatch - 1) / perBatch * perBatch }
 
-// orderID is spread as hashes are.
-func orderID(n int) (id exchange.CommandID) {
+// benchID is spread as hashes are.
+func benchID(n int) (id exchange.CommandID) {
 	x := uint64(n)*0x9e3779b97f4a7c15 + 1
 	x ^= x >> 29
 	x *= 0xbf58476d1ce4e5b9
@@ -141,12 +133,12 @@ func orderID(n int) (id exchange.CommandID) {
 	return id
 }
 
-func account(n int) exchange.AccountID { return exchange.AccountID(n*7919%accounts + 1) }
+func account(n int) exchange.AccountID { return exchange.AccountID(n*7919%benchAccounts + 1) }
 
-func hold(n int) pipeline.Hold {
-	h := pipeline.Hold{ID: orderID(n), Account: account(n), Instrument: inst, Asset: base, Amount: 1, Time: exchange.Time(n + 1), NewOrder: true, GainAsset: quote, Gain: price}
+func benchHold(n int) pipeline.Hold {
+	h := pipeline.Hold{ID: benchID(n), Account: account(n), Instrument: benchInst, Asset: base, Amount: 1, Time: exchange.Time(n + 1), NewOrder: true, GainAsset: quote, Gain: benchPrice}
 	if n%2 == 1 {
-		h.Asset, h.Amount, h.GainAsset, h.Gain = quote, price, base, 1
+		h.Asset, h.Amount, h.GainAsset, h.Gain = quote, benchPrice, base, 1
 	}
 	return h
 }
@@ -164,7 +156,7 @@ func (w *work) hold(from, n int) {
 					done <- nil
 					return
 				}
-				if err := w.Balances().Hold(w.ctx, hold(from+i)); err != nil {
+				if err := w.Balances().Hold(w.ctx, benchHold(from+i)); err != nil {
 					done <- err
 					return
 				}
@@ -180,23 +172,23 @@ func (w *work) hold(from, n int) {
 func (w *work) batches(n int) []*pipeline.Batch {
 	out := make([]*pipeline.Batch, 0, n/perBatch+1)
 	for from := 0; from < n; from += perBatch {
-		b := &pipeline.Batch{Instrument: inst, Rules: pipeline.CurrentRules, Entries: make([]pipeline.Entry, perBatch)}
+		b := &pipeline.Batch{Instrument: benchInst, Rules: pipeline.CurrentRules, Entries: make([]pipeline.Entry, perBatch)}
 		for i := range b.Entries {
 			n := from + i
 			side := exchange.Sell
 			if n%2 == 1 {
 				side = exchange.Buy
 			}
-			cmd := exchange.LimitOrder(inst, account(n), side, price, 1)
-			cmd.ID, cmd.Time, cmd.Held = orderID(n), exchange.Time(n+1), 1
+			cmd := exchange.LimitOrder(benchInst, account(n), side, benchPrice, 1)
+			cmd.ID, cmd.Time, cmd.Held = benchID(n), exchange.Time(n+1), 1
 			e := &b.Entries[i]
 			e.Message = pipeline.Message{Command: cmd, ClientID: fmt.Sprintf("client-%012d", n)}
-			e.Events = []exchange.Event{{Kind: exchange.EventAccepted, Command: cmd.Kind, Side: side, Type: cmd.Type, TimeInForce: cmd.TimeInForce, Instrument: inst,
-				Seq: uint64(2 * n), Time: cmd.Time, ID: cmd.ID, Account: cmd.Account, OrderID: exchange.OrderID(n + 1), Price: price, Qty: 1, LeavesQty: 1}}
+			e.Events = []exchange.Event{{Kind: exchange.EventAccepted, Command: cmd.Kind, Side: side, Type: cmd.Type, TimeInForce: cmd.TimeInForce, Instrument: benchInst,
+				Seq: uint64(2 * n), Time: cmd.Time, ID: cmd.ID, Account: cmd.Account, OrderID: exchange.OrderID(n + 1), Price: benchPrice, Qty: 1, LeavesQty: 1}}
 			if n%2 == 1 {
-				e.Events = append(e.Events, exchange.Event{Kind: exchange.EventTrade, Command: cmd.Kind, Side: side, Instrument: inst, Seq: uint64(2*n + 1), Time: cmd.Time,
-					ID: cmd.ID, Account: cmd.Account, OrderID: exchange.OrderID(n + 1), MakerID: orderID(n - 1), MakerAccount: account(n - 1), MakerOrderID: exchange.OrderID(n),
-					TradeID: exchange.TradeID(n/2 + 1), Price: price, Qty: 1, Amount: price})
+				e.Events = append(e.Events, exchange.Event{Kind: exchange.EventTrade, Command: cmd.Kind, Side: side, Instrument: benchInst, Seq: uint64(2*n + 1), Time: cmd.Time,
+					ID: cmd.ID, Account: cmd.Account, OrderID: exchange.OrderID(n + 1), MakerID: benchID(n - 1), MakerAccount: account(n - 1), MakerOrderID: exchange.OrderID(n),
+					TradeID: exchange.TradeID(n/2 + 1), Price: benchPrice, Qty: 1, Amount: benchPrice})
 			}
 		}
 		out = append(out, b)
@@ -209,14 +201,14 @@ func (w *work) append(batches []*pipeline.Batch) []pipeline.Committed {
 	for i, b := range batches {
 		c, err := w.log.Append(w.ctx, w.at, b)
 		w.check(err)
-		w.check(w.Journal().MarkPublished(w.ctx, inst, c.Position()))
+		w.check(w.Journal().MarkPublished(w.ctx, benchInst, c.Position()))
 		out[i], w.at = c, c.Head()
 	}
 	return out
 }
 
-// settlement is what pipeline.Settle would make of a batch.
-func settlement(c pipeline.Committed) *pipeline.Settlement {
+// benchSettlement is what pipeline.Settle would make of a batch.
+func benchSettlement(c pipeline.Committed) *pipeline.Settlement {
 	sums := map[exchange.AccountID]*pipeline.AccountSettlement{}
 	sum := func(acct exchange.AccountID) *pipeline.AccountSettlement {
 		if sums[acct] == nil {
@@ -229,15 +221,15 @@ func settlement(c pipeline.Committed) *pipeline.Settlement {
 		sell, buy := &entries[i].Command, &entries[i+1].Command
 		s := sum(sell.Account)
 		s.Assets[0].Held--
-		s.Assets[1].Available += price
+		s.Assets[1].Available += benchPrice
 		s.Holds = append(s.Holds, pipeline.HoldChange{ID: sell.ID, Asset: base, Delta: -1, Ended: true, NewOrder: true})
 		s = sum(buy.Account)
 		s.Assets[0].Available++
-		s.Assets[1].Held -= price
-		s.Holds = append(s.Holds, pipeline.HoldChange{ID: buy.ID, Asset: quote, Delta: -price, Ended: true, NewOrder: true})
+		s.Assets[1].Held -= benchPrice
+		s.Holds = append(s.Holds, pipeline.HoldChange{ID: buy.ID, Asset: quote, Delta: -benchPrice, Ended: true, NewOrder: true})
 	}
 	out := &pipeline.Settlement{}
-	for acct := exchange.AccountID(1); acct <= accounts; acct++ {
+	for acct := exchange.AccountID(1); acct <= benchAccounts; acct++ {
 		if s := sums[acct]; s != nil {
 			sortHolds(s.Holds)
 			out.Accounts = append(out.Accounts, *s)
@@ -250,18 +242,18 @@ func sortHolds(holds []pipeline.HoldChange) {
 	slices.SortFunc(holds, func(a, b pipeline.HoldChange) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 }
 
-// record is what a TradeRecorder would make of a batch.
-func record(c pipeline.Committed) *pipeline.Record {
+// benchRecord is what a TradeRecorder would make of a batch.
+func benchRecord(c pipeline.Committed) *pipeline.Record {
 	out := &pipeline.Record{}
 	entries := c.Batch().Entries
 	for i := range entries {
 		cmd := &entries[i].Command
 		ev := &entries[i].Events[0]
-		out.Orders = append(out.Orders, pipeline.OrderRecord{CommandID: cmd.ID, ClientID: entries[i].ClientID, Instrument: inst, OrderID: ev.OrderID, Account: cmd.Account, Side: cmd.Side,
-			Type: cmd.Type, TimeInForce: cmd.TimeInForce, Status: pipeline.OrderFilled, Price: price, OrderQty: 1, CumQty: 1, Notional: price, Created: cmd.Time, Updated: cmd.Time, Seq: ev.Seq})
+		out.Orders = append(out.Orders, pipeline.OrderRecord{CommandID: cmd.ID, ClientID: entries[i].ClientID, Instrument: benchInst, OrderID: ev.OrderID, Account: cmd.Account, Side: cmd.Side,
+			Type: cmd.Type, TimeInForce: cmd.TimeInForce, Status: pipeline.OrderFilled, Price: benchPrice, OrderQty: 1, CumQty: 1, Notional: benchPrice, Created: cmd.Time, Updated: cmd.Time, Seq: ev.Seq})
 		if len(entries[i].Events) > 1 {
 			tr := &entries[i].Events[1]
-			out.Trades = append(out.Trades, pipeline.Trade{Instrument: inst, ID: tr.TradeID, Seq: tr.Seq, Time: tr.Time, Price: price, Qty: 1, Amount: price, Side: exchange.Buy,
+			out.Trades = append(out.Trades, pipeline.Trade{Instrument: benchInst, ID: tr.TradeID, Seq: tr.Seq, Time: tr.Time, Price: benchPrice, Qty: 1, Amount: benchPrice, Side: exchange.Buy,
 				Taker: pipeline.Party{CommandID: tr.ID, OrderID: tr.OrderID, Account: tr.Account}, Maker: pipeline.Party{CommandID: tr.MakerID, OrderID: tr.MakerOrderID, Account: tr.MakerAccount}})
 		}
 	}
@@ -295,7 +287,7 @@ func (w *work) all(batches []*pipeline.Batch) {
 		var err error
 		for c := range toSettle {
 			if err == nil {
-				err = w.Balances().Settle(w.ctx, c, settlement(c))
+				err = w.Balances().Settle(w.ctx, c, benchSettlement(c))
 			}
 		}
 		done <- err
@@ -304,7 +296,7 @@ func (w *work) all(batches []*pipeline.Batch) {
 		var err error
 		for c := range toRecord {
 			if err == nil {
-				err = w.TradeStore().Record(w.ctx, c, record(c))
+				err = w.TradeStore().Record(w.ctx, c, benchRecord(c))
 			}
 		}
 		done <- err

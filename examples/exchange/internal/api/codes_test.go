@@ -1,0 +1,123 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/castlecloud/exchange"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the table of codes in the README")
+
+// Every reason that has a name has a code, no two the same.
+func TestEveryReasonHasACode(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range apiCodes {
+		assert.Regexp(t, `^[a-z][a-z_]*[a-z]$`, c.code)
+		assert.False(t, seen[c.code], "%s twice", c.code)
+		seen[c.code] = true
+		assert.Equal(t, c.status, problem(c.code, "x").status)
+	}
+	for r := exchange.Reason(1); r < exchange.ReasonUser; r++ {
+		code, ok := reasonCodes[r]
+		named := !strings.HasPrefix(r.String(), "reason ")
+		assert.Equal(t, named, ok, "%d: %s", r, r)
+		if !ok {
+			continue
+		}
+		assert.Regexp(t, `^[a-z][a-z_]*[a-z]$`, code)
+		assert.False(t, seen[code], "%s twice", code)
+		seen[code] = true
+	}
+	assert.Equal(t, "", Code(0))
+	assert.Equal(t, "refused", Code(exchange.ReasonUser))
+	assert.Equal(t, "off_tick", Code(exchange.OffTick))
+}
+
+// table is the part of the README that says what each code means.
+func table() string {
+	var b strings.Builder
+	b.WriteString("| code | status | |\n|---|---|---|\n")
+	for _, c := range apiCodes {
+		fmt.Fprintf(&b, "| `%s` | %d | %s |\n", c.code, c.status, c.means)
+	}
+	b.WriteString("\nWhat the engine and the checks before it say: with status 400 when the request shows it by itself, else as `code` and `reason` of a\n" +
+		"command or an order. Codes are for programs, reasons for people.\n\n| code | reason |\n|---|---|\n")
+	var reasons []exchange.Reason
+	for r := range reasonCodes {
+		reasons = append(reasons, r)
+	}
+	slices.SortFunc(reasons, func(a, b exchange.Reason) int { return cmp.Compare(a, b) })
+	for _, r := range reasons {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", reasonCodes[r], r)
+	}
+	return b.String()
+}
+
+func TestCodesInREADME(t *testing.T) {
+	const file, from, to = "../../README.md", "### Codes\n", "\n## WebSocket\n"
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	before, rest, ok := strings.Cut(string(data), from)
+	require.True(t, ok)
+	got, after, ok := strings.Cut(rest, to)
+	require.True(t, ok)
+	if *rewrite {
+		require.NoError(t, os.WriteFile(file, []byte(before+from+table()+to+after), 0o644))
+		return
+	}
+	assert.Equal(t, table(), got, "go test ./examples/exchange/internal/api -rewrite")
+}
+
+// What nobody foresaw is logged, and the client learns nothing of it.
+func TestUnforeseenError(t *testing.T) {
+	var log strings.Builder
+	a := &api{cfg: Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+	w := httptest.NewRecorder()
+	writeError(w, a.asError(httptest.NewRequest("GET", "/orders", nil), errors.New("disk 7 is on fire")))
+	assert.Equal(t, 500, w.Code)
+	assert.Contains(t, w.Body.String(), `"code":"internal"`)
+	assert.NotContains(t, w.Body.String(), "fire")
+	assert.Contains(t, log.String(), "disk 7 is on fire")
+}
+
+func TestLimiter(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := newLimiter(10, func() time.Time { return now })
+	take := func(acct exchange.AccountID) (n int) {
+		for l.allow(acct) {
+			n++
+		}
+		return n
+	}
+	assert.Equal(t, 20, take(1), "twice the rate at once")
+	assert.Equal(t, 20, take(2), "each for itself")
+	assert.Equal(t, 200, take(0), "all who have no account")
+	now = now.Add(time.Second)
+	assert.Equal(t, 10, take(1))
+	now = now.Add(100*time.Millisecond - 1)
+	assert.Zero(t, take(1))
+	now = now.Add(1)
+	assert.Equal(t, 1, take(1))
+
+	for acct := exchange.AccountID(3); len(l.buckets) < MaxBuckets; acct++ {
+		require.True(t, l.allow(acct))
+	}
+	assert.Equal(t, 20, take(1e6), "one too many: the shared bucket")
+	assert.Zero(t, take(1e6+1))
+	assert.Len(t, l.buckets, MaxBuckets)
+	now = now.Add(time.Hour)
+	assert.Equal(t, 20, take(1e6), "those that fell idle have made room")
+	assert.Len(t, l.buckets, 2)
+}
