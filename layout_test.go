@@ -97,10 +97,18 @@ func TestNestedModules(t *testing.T) {
 		assert.Equal(t, version, mod.requirement(t, rootModule), "%s and adapters require the root at one version", dir)
 		assert.Regexp(t, `^\d+\.\d+\.0$`, mod.Go, dir)
 		assert.Empty(t, mod.Toolchain, dir)
-		if assert.Len(t, mod.Replace, 1, dir) {
-			assert.Equal(t, rootModule, mod.Replace[0].Old.Path, dir)
-			assert.Equal(t, "..", filepath.Clean(mod.Replace[0].New.Path), dir)
+		var required, replaced []string // of this repository
+		for _, r := range mod.Require {
+			if r.Path == rootModule || strings.HasPrefix(r.Path, rootModule+"/") {
+				required = append(required, r.Path)
+				assert.Equal(t, version, r.Version, "%s requires %s", dir, r.Path)
+			}
 		}
+		for _, r := range mod.Replace {
+			replaced = append(replaced, r.Old.Path)
+			assert.Equal(t, filepath.Join("..", strings.TrimPrefix(r.Old.Path, rootModule)), filepath.Clean(r.New.Path), dir)
+		}
+		assert.ElementsMatch(t, required, replaced, "%s replaces what it requires of this repository by the folder", dir)
 	}
 	assert.Equal(t, highest, work.Go, "go.work has the highest go line of the modules")
 }
