@@ -19,10 +19,19 @@ const MetricInvalid = "processor_invalid"
 // OrderProcessorConfig says what an OrderProcessor works with.
 type OrderProcessorConfig struct {
 	Instruments []*exchange.Instrument // at least one; ids and symbols differ
-	Risk        *RiskChecker           // takes what Handle has prepared
+	Risk        Admission              // takes what Handle has prepared
 	Metrics     Metrics                // nil: none
 	Logger      *slog.Logger           // nil: none
 }
+
+// Admission takes prepared commands: a RiskChecker, or what brings them to one
+// in another process. nil: the command is done for good, also when it was
+// refused; an error: hand it over again. It is called concurrently.
+type Admission interface {
+	Handle(ctx context.Context, m Message) error
+}
+
+var _ Admission = (*RiskChecker)(nil)
 
 // OrderProcessor makes commands of requests. It may be used concurrently.
 //
@@ -58,7 +67,7 @@ type OrderProcessorConfig struct {
 // Limits that can be changed by command (of price, quantity, notional, the
 // collar) are the engine's to check.
 type OrderProcessor struct {
-	risk     *RiskChecker
+	risk     Admission
 	metrics  Metrics
 	logger   *slog.Logger
 	bySymbol map[string]*exchange.Instrument

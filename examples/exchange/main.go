@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
 	"github.com/castlecloud/exchange/examples/exchange/venue"
+	"github.com/castlecloud/exchange/examples/internal/auth"
 )
 
 const defaultDir = "exchange-data"

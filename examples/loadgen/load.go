@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/castlecloud/exchange/examples/internal/client"
@@ -38,6 +39,7 @@ type load struct {
 	patience time.Duration
 	join     *joiner
 	open     *openOrders
+	later    atomic.Bool                           // the venue accepts before it knows an order's id
 	show     func(r *results, since time.Duration) // progress; called now and then
 }
 
@@ -164,6 +166,8 @@ func (l *load) do(ctx context.Context, res *results, j job) {
 	switch receipt.Status {
 	case "open", "pending":
 		l.open.add(openOrder{receipt.OrderID, d.account})
+	case "accepted": // the feed will tell its id
+		l.later.Store(true)
 	case "rejected":
 		l.join.forget(id)
 		res.refused(receipt.Code)
@@ -243,7 +247,7 @@ func (l *load) listen(ctx context.Context, ready chan<- struct{}) error {
 				}
 			}
 			return f, err
-		}, l.own)
+		}, func(data []byte) { l.own(i, data) })
 	}
 	socket(func(ctx context.Context) (*client.Feed, error) {
 		f, err := l.client.Dial(ctx)
@@ -322,7 +326,7 @@ type ownMessage struct {
 }
 
 // own takes a message of an account's own orders.
-func (l *load) own(data []byte) {
+func (l *load) own(acct int, data []byte) {
 	now := time.Now()
 	var m ownMessage
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -335,6 +339,9 @@ func (l *load) own(data []byte) {
 	for i := range m.Orders {
 		o := &m.Orders[i]
 		if o.Status == "open" || o.Status == "pending" {
+			if l.later.Load() && m.Type == "update" {
+				l.open.add(openOrder{o.ID, acct})
+			}
 			continue
 		}
 		l.open.remove(o.ID)

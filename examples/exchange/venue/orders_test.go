@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/auth"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

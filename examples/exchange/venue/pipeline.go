@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/edge"
 	"github.com/castlecloud/exchange/examples/exchange/internal/hub"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
-	"github.com/castlecloud/exchange/examples/exchange/internal/view"
+	"github.com/castlecloud/exchange/examples/internal/edge"
+	"github.com/castlecloud/exchange/examples/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/view"
 	"github.com/castlecloud/exchange/memory"
 	"github.com/castlecloud/exchange/pipeline"
 )

@@ -15,13 +15,13 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/api"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
 	"github.com/castlecloud/exchange/examples/exchange/internal/bots"
 	"github.com/castlecloud/exchange/examples/exchange/internal/hub"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
 	"github.com/castlecloud/exchange/examples/exchange/internal/prom"
 	"github.com/castlecloud/exchange/examples/exchange/web"
+	"github.com/castlecloud/exchange/examples/internal/api"
+	"github.com/castlecloud/exchange/examples/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/progress"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -134,7 +134,7 @@ func (v *Venue) start(ctx context.Context) error {
 	v.url = "http://" + listener.Addr().String()
 	v.handler = api.New(api.Config{
 		Instruments: instruments, Edge: p.edge, Board: p.board, Store: p.trades, Books: p.books, Balances: p.balances,
-		Snapshots: p.snapshots, Keys: v.keys, Demo: demo, Feed: v.hub, Page: web.Files(), PagePolicy: web.Policy,
+		Snapshots: p.snapshots, Verify: v.keys.Verify, Keys: v.keys, Demo: demo, Feed: v.hub, Page: web.Files(), PagePolicy: web.Policy,
 		Pushed: func(inst exchange.InstrumentID) pipeline.Position {
 			pos, _ := v.hub.Pushed(context.Background(), inst)
 			return pos

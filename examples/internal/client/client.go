@@ -210,7 +210,8 @@ type NewOrder struct {
 	SelfTrade     string `json:"self_trade_prevention,omitempty"`
 }
 
-// Receipt is the 202: the command is in the journal, and this came of it.
+// Receipt is the 202: the command is in the journal, and this came of it; or,
+// when Status is accepted, it is on its way there, and has no OrderID yet.
 type Receipt struct {
 	CommandID string `json:"command_id"`
 	OrderID   string `json:"order_id"`

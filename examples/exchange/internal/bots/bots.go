@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/progress"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/shopspring/decimal"
 )

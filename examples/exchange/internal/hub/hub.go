@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/view"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -64,18 +65,11 @@ func setInt[T int | int64 | float64 | time.Duration](v *T, value T) {
 	}
 }
 
-// Snapshot is a channel's state as one message, and the sequence number of
-// the last event in it.
-type Snapshot struct {
-	Seq  uint64
-	Data []byte
-}
-
 // Snapshots makes snapshots. Each contains at least everything that was
 // committed when it was asked for.
 type Snapshots interface {
 	// in is nil for ChannelBalances, acct 0 for a public channel.
-	Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (Snapshot, error)
+	Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (view.Snapshot, error)
 }
 
 // Config says what a Hub works with.

@@ -8,7 +8,7 @@ import (
 	"sort"
 	"time"
 
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/auth"
 	"github.com/castlecloud/exchange/pipeline"
 )
 

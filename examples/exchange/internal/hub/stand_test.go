@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/view"
 	"github.com/castlecloud/exchange/memory"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/coder/websocket"
@@ -95,7 +96,7 @@ func (s *stand) verify(token string) (auth.Identity, error) {
 }
 
 // Snapshot implements Snapshots.
-func (s *stand) Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (Snapshot, error) {
+func (s *stand) Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (view.Snapshot, error) {
 	s.mu.Lock()
 	delay, err := s.delay, s.fail
 	s.made++
@@ -104,11 +105,11 @@ func (s *stand) Snapshot(ctx context.Context, channel pipeline.Channel, in *exch
 		select {
 		case <-delay:
 		case <-ctx.Done():
-			return Snapshot{}, ctx.Err()
+			return view.Snapshot{}, ctx.Err()
 		}
 	}
 	if err != nil {
-		return Snapshot{}, err
+		return view.Snapshot{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +118,7 @@ func (s *stand) Snapshot(ctx context.Context, channel pipeline.Channel, in *exch
 		symbol = in.Symbol()
 	}
 	seq := s.last[key(channel, symbol, acct)]
-	return Snapshot{Seq: seq, Data: []byte(fmt.Sprintf(`{"type":"snapshot","channel":%q,"symbol":%q,"seq":%d,"account":%d}`, channel, symbol, seq, acct))}, nil
+	return view.Snapshot{Seq: seq, Data: []byte(fmt.Sprintf(`{"type":"snapshot","channel":%q,"symbol":%q,"seq":%d,"account":%d}`, channel, symbol, seq, acct))}, nil
 }
 
 func key(channel pipeline.Channel, symbol string, acct exchange.AccountID) string {

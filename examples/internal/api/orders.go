@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/edge"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/edge"
+	"github.com/castlecloud/exchange/examples/internal/progress"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -203,9 +203,22 @@ func (a *api) order(w http.ResponseWriter, r *http.Request, acct exchange.Accoun
 	return nil
 }
 
+// meant returns the order that a change names. When nobody waits for what
+// comes of a change it need not be known here: an order is in the book before
+// it is in the trade store.
+func (a *api) meant(r *http.Request, acct exchange.AccountID) (*exchange.Instrument, pipeline.OrderRecord, error) {
+	if a.cfg.Accepts {
+		symbol, id, ok := pipeline.ParseOrderID(r.PathValue("id"))
+		if in := a.symbols[symbol]; ok && in != nil {
+			return in, pipeline.OrderRecord{OrderID: id}, nil
+		}
+	}
+	return a.find(r, acct)
+}
+
 // change sends a command that names an order.
 func (a *api) change(w http.ResponseWriter, r *http.Request, acct exchange.AccountID, req pipeline.Request) error {
-	in, rec, err := a.find(r, acct)
+	in, rec, err := a.meant(r, acct)
 	if err != nil {
 		return err
 	}
@@ -250,7 +263,9 @@ func (a *api) cancelAll(w http.ResponseWriter, r *http.Request, acct exchange.Ac
 	acks := []Ack{}
 	for i := range out {
 		ack := a.ack(&out[i])
-		ack.Canceled = &out[i].Orders
+		if out[i].Status != progress.Accepted {
+			ack.Canceled = &out[i].Orders
+		}
 		acks = append(acks, ack)
 	}
 	writeJSON(w, http.StatusAccepted, map[string]any{"commands": acks})

@@ -13,11 +13,19 @@ const (
 	dayMinutes = 24 * 60
 )
 
-// Ticker returns an instrument's last trade and its last 24 hours. Before the
-// first trade the texts but the volume are empty.
+// Ticker returns an instrument's last trade and its last 24 hours, with what
+// was committed when it was asked for. Before the first trade the texts but the
+// volume are empty.
 func (s *Snapshots) Ticker(ctx context.Context, in *exchange.Instrument) (pipeline.FeedTicker, error) {
+	at, err := s.Board.Recorded(ctx, in.ID())
+	if err != nil {
+		return pipeline.FeedTicker{}, err
+	}
+	return s.ticker(ctx, in, header(pipeline.ChannelTicker, in, at.Seq, s.now()))
+}
+
+func (s *Snapshots) ticker(ctx context.Context, in *exchange.Instrument, head pipeline.FeedHeader) (pipeline.FeedTicker, error) {
 	now := s.now()
-	head := header(pipeline.ChannelTicker, in, s.Board.Committed(in.ID()).Seq, now)
 	last, err := s.Store.Trades(ctx, pipeline.TradeQuery{Instrument: in.ID(), Limit: 1})
 	if err != nil || len(last) == 0 {
 		return pipeline.FeedTicker{FeedHeader: head, Volume: "0"}, err

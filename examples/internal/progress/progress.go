@@ -287,10 +287,24 @@ func (b *Board) Settled(ctx context.Context, inst exchange.InstrumentID) (Point,
 }
 
 // Stages returns how far an instrument's journal, trade store and balances
-// are.
-func (b *Board) Stages(inst exchange.InstrumentID) (committed, recorded, settled Point) {
-	return b.committed.get(inst), b.recorded.get(inst), b.settled.get(inst)
+// are. The Board always knows: the error is nil.
+func (b *Board) Stages(_ context.Context, inst exchange.InstrumentID) (committed, recorded, settled Point, err error) {
+	return b.committed.get(inst), b.recorded.get(inst), b.settled.get(inst), nil
 }
+
+// Positions says how far an instrument is. It is a Board where everything is
+// in one process, else what asks the stores.
+type Positions interface {
+	// Recorded waits until the trade store has what was committed when it was
+	// called, and returns how far the store is.
+	Recorded(ctx context.Context, inst exchange.InstrumentID) (Point, error)
+	// Settled is Recorded for the balances.
+	Settled(ctx context.Context, inst exchange.InstrumentID) (Point, error)
+	// Stages returns how far the journal and its consumers are, without waiting.
+	Stages(ctx context.Context, inst exchange.InstrumentID) (committed, recorded, settled Point, err error)
+}
+
+var _ Positions = (*Board)(nil)
 
 // StallAfter is how long an instrument may stand still. The sweeper brings the
 // time to quiet ones every second, so that all of them move.

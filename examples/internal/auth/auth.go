@@ -1,5 +1,6 @@
-// Package auth makes and checks the bearer tokens of the local venue: JWTs
+// Package auth makes and checks the bearer tokens of the examples' venues: JWTs
 // that carry an account, signed with Ed25519 by a key in the data directory.
+// Functions on AWS have the public half of such a key, and check.
 package auth
 
 import (
@@ -7,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -56,13 +58,36 @@ type Identity struct {
 
 // Keys sign and check tokens. They are safe for concurrent use.
 type Keys struct {
+	*Verifier
 	private ed25519.PrivateKey
-	now     func() time.Time
-	parser  *jwt.Parser
+}
+
+// Verifier checks tokens, and cannot make any. It is safe for concurrent use.
+type Verifier struct {
+	public ed25519.PublicKey
+	now    func() time.Time
+	parser *jwt.Parser
 
 	mu       sync.RWMutex
 	verified map[[sha256.Size]byte]Identity // by hash of the token, at most MaxVerified
 }
+
+// NewVerifier returns what checks the tokens that the private half of a key
+// signs. The key is in base64, as PublicKey gives it.
+func NewVerifier(key string, now func() time.Time) (*Verifier, error) {
+	public, err := base64.StdEncoding.DecodeString(key)
+	if err != nil || len(public) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("public token key: expected the %d bytes of an Ed25519 key in base64", ed25519.PublicKeySize)
+	}
+	return &Verifier{public: public, now: now, verified: map[[sha256.Size]byte]Identity{}, parser: jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), // whatever the token's header asks for
+		jwt.WithIssuer(Issuer), jwt.WithAudience(Audience),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithTimeFunc(now),
+	)}, nil
+}
+
+// PublicKey returns what a Verifier elsewhere needs: no secret.
+func (v *Verifier) PublicKey() string { return base64.StdEncoding.EncodeToString(v.public) }
 
 // Load reads the key of a file, or makes one there when it is absent. The
 // file must be readable by its owner only.
@@ -88,11 +113,11 @@ func Load(path string, now func() time.Time) (*Keys, error) {
 	if !ok {
 		return nil, fmt.Errorf("token key %s: a %T, expected an Ed25519 key", path, parsed)
 	}
-	return &Keys{private: private, now: now, verified: map[[sha256.Size]byte]Identity{}, parser: jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), // whatever the token's header asks for
-		jwt.WithIssuer(Issuer), jwt.WithAudience(Audience),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithTimeFunc(now),
-	)}, nil
+	verifier, err := NewVerifier(base64.StdEncoding.EncodeToString(private.Public().(ed25519.PublicKey)), now)
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{verifier, private}, nil
 }
 
 func readKey(path string) ([]byte, error) {
@@ -167,36 +192,36 @@ func (k *Keys) Token(acct exchange.AccountID, ttl time.Duration) (string, Identi
 
 // Verify returns what a token says: ErrExpired when it has ended, ErrInvalid
 // when it is anything but a token of this venue. Neither repeats the token.
-func (k *Keys) Verify(token string) (Identity, error) {
+func (v *Verifier) Verify(token string) (Identity, error) {
 	if len(token) > MaxTokenBytes {
 		return Identity{}, ErrInvalid
 	}
 	key := sha256.Sum256([]byte(token))
-	k.mu.RLock()
-	id, known := k.verified[key]
-	k.mu.RUnlock()
+	v.mu.RLock()
+	id, known := v.verified[key]
+	v.mu.RUnlock()
 	if known {
-		if !k.now().Before(id.Expires) {
+		if !v.now().Before(id.Expires) {
 			return Identity{}, ErrExpired
 		}
 		return id, nil
 	}
-	id, err := k.check(token)
+	id, err := v.check(token)
 	if err == nil {
-		k.mu.Lock()
-		if len(k.verified) >= MaxVerified {
-			clear(k.verified) // who comes again is checked again
+		v.mu.Lock()
+		if len(v.verified) >= MaxVerified {
+			clear(v.verified) // who comes again is checked again
 		}
-		k.verified[key] = id
-		k.mu.Unlock()
+		v.verified[key] = id
+		v.mu.Unlock()
 	}
 	return id, err
 }
 
 // check is Verify of a token that was not seen before.
-func (k *Keys) check(token string) (Identity, error) {
+func (v *Verifier) check(token string) (Identity, error) {
 	var claims jwt.RegisteredClaims
-	_, err := k.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return k.private.Public(), nil })
+	_, err := v.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return v.public, nil })
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, ErrExpired

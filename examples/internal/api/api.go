@@ -15,10 +15,9 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
-	"github.com/castlecloud/exchange/examples/exchange/internal/edge"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
-	"github.com/castlecloud/exchange/examples/exchange/internal/view"
+	"github.com/castlecloud/exchange/examples/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/view"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -52,24 +51,39 @@ var openAPI []byte
 // Config says what the API works with.
 type Config struct {
 	Instruments []*exchange.Instrument
-	Edge        *edge.Edge
-	Board       *progress.Board
+	Edge        Edge
+	Board       progress.Positions
 	Store       pipeline.TradeStore
 	Books       pipeline.BookStore
 	Balances    pipeline.Balances
 	Snapshots   *view.Snapshots
-	Keys        *auth.Keys
-	Demo        []exchange.AccountID // accounts anybody on this machine may log in to; nil: none
-	Feed        http.Handler         // the WebSocket
-	Page        fs.FS                // what is served at /
-	PagePolicy  string               // its Content-Security-Policy
-	Pushed      func(inst exchange.InstrumentID) pipeline.Position
-	Healthy     func() error // nil error: everything runs
-	Hosts       []string     // the Host headers that are answered, port included; nil: any
-	Rate        float64      // 0: DefaultRate
-	Now         func() time.Time
-	Metrics     pipeline.Metrics
-	Logger      *slog.Logger
+	// Verify says whose token it is. Caller, when it is not nil, is asked
+	// instead: something in front has looked at the token (0: there was none).
+	Verify     func(token string) (auth.Identity, error)
+	Caller     func(r *http.Request) exchange.AccountID
+	Keys       *auth.Keys           // makes the tokens of Demo
+	Demo       []exchange.AccountID // accounts anybody on this machine may log in to; nil: none
+	Feed       http.Handler         // the WebSocket; nil: it is served elsewhere
+	Page       fs.FS                // what is served at /; nil: nothing
+	PagePolicy string               // its Content-Security-Policy
+	// Accepts: requests are answered as soon as they are on their way, with
+	// the status accepted. Then a path with an order's id is taken at its word,
+	// and the engine looks whether there is such an order of the account.
+	Accepts bool
+	Pushed  func(inst exchange.InstrumentID) pipeline.Position
+	Healthy func() error // nil error: everything runs
+	Hosts   []string     // the Host headers that are answered, port included; nil: any
+	Rate    float64      // 0: DefaultRate
+	Now     func() time.Time
+	Metrics pipeline.Metrics
+	Logger  *slog.Logger
+}
+
+// Edge takes requests and says what came of them: an edge.Edge where that can
+// be waited for. Errors: *exchange.FieldError when the request is wrong in
+// itself, edge.ErrReused, pipeline.ErrFull, *edge.TimeoutError.
+type Edge interface {
+	Submit(ctx context.Context, req *pipeline.Request) ([]progress.Outcome, error)
 }
 
 type api struct {
@@ -115,7 +129,9 @@ func (a *api) routes(mux *http.ServeMux) {
 		route("/demo/accounts", methods{"GET": a.public(a.demoAccounts)})
 		route("/demo/login", methods{"POST": a.public(a.demoLogin)})
 	}
-	mux.Handle("/ws", a.cfg.Feed)
+	if a.cfg.Feed != nil {
+		mux.Handle("/ws", a.cfg.Feed)
+	}
 	mux.Handle("/", a.serve(methods{"GET": a.page}))
 }
 
@@ -167,6 +183,16 @@ func (a *api) public(h handler) handler {
 // private finds out who asks.
 func (a *api) private(h accountHandler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if a.cfg.Caller != nil {
+			acct := a.cfg.Caller(r)
+			if !a.limits.allow(acct) {
+				return problem(codeRateLimited, "too many requests, try again in a moment")
+			}
+			if acct == 0 {
+				return problem(codeUnauthorized, "expected a header Authorization: Bearer and a token")
+			}
+			return h(w, r, acct)
+		}
 		scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 		if !ok || !strings.EqualFold(scheme, "Bearer") {
 			if !a.limits.allow(0) {
@@ -174,7 +200,7 @@ func (a *api) private(h accountHandler) handler {
 			}
 			return problem(codeUnauthorized, "expected a header Authorization: Bearer and a token")
 		}
-		id, err := a.cfg.Keys.Verify(token)
+		id, err := a.cfg.Verify(token)
 		if err != nil && !a.limits.allow(0) {
 			return problem(codeRateLimited, "too many requests, try again in a moment")
 		}

@@ -1,12 +1,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/view"
+	"github.com/castlecloud/exchange/examples/internal/view"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/shopspring/decimal"
 )
@@ -219,10 +220,9 @@ func (a *api) ticker(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readQuery(r); err != nil {
 		return err
 	}
-	if err := a.caughtUp(r, in); err != nil {
-		return err
-	}
-	t, err := a.cfg.Snapshots.Ticker(r.Context(), in)
+	ctx, cancel := context.WithTimeout(r.Context(), CatchUp)
+	defer cancel()
+	t, err := a.cfg.Snapshots.Ticker(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,10 @@ func (a *api) health(w http.ResponseWriter, r *http.Request) error {
 		Instruments []instrumentHealth `json:"instruments"`
 	}{Status: "ok"}
 	for _, in := range a.cfg.Instruments {
-		committed, recorded, settled := a.cfg.Board.Stages(in.ID())
+		committed, recorded, settled, err := a.cfg.Board.Stages(r.Context(), in.ID())
+		if err != nil {
+			return err
+		}
 		out.Instruments = append(out.Instruments, instrumentHealth{
 			Symbol: in.Symbol(), Committed: uint64(committed.Position), Recorded: uint64(recorded.Position),
 			Settled: uint64(settled.Position), Pushed: uint64(a.cfg.Pushed(in.ID())), Seq: committed.Seq,

@@ -139,7 +139,7 @@ func TestGates(t *testing.T) {
 	_, err = b.Recorded(ctx, 2)
 	assert.NoError(t, err, "each instrument for itself")
 	assert.ErrorIs(t, trades.Record(ctx, pipeline.Committed{}, &pipeline.Record{}), pipeline.ErrNotCommitted)
-	committed, rec, set := b.Stages(1)
+	committed, rec, set, _ := b.Stages(t.Context(), 1)
 	assert.Equal(t, []Point{{2, 3}, {2, 3}, {2, 3}}, []Point{committed, rec, set})
 }
 
@@ -166,7 +166,7 @@ func TestLoad(t *testing.T) {
 	log := pipeline.NewLog(j.log.Journal())
 	require.NoError(t, b.Load(ctx, log, memory.NewArchive(), trades, balances, in))
 	assert.Len(t, b.outcomes, n)
-	committed, recorded, settled := b.Stages(1)
+	committed, recorded, settled, _ := b.Stages(t.Context(), 1)
 	last := Point{pipeline.Position(n / 2), uint64(n)}
 	assert.Equal(t, []Point{last, last, {10, 20}}, []Point{committed, recorded, settled})
 
@@ -192,7 +192,7 @@ func TestLoad(t *testing.T) {
 	assert.Len(t, b.outcomes, n-4*loadBlock)
 	assert.Contains(t, b.outcomes, idOf(n))
 	assert.NotContains(t, b.outcomes, idOf(1))
-	_, _, settled = b.Stages(1)
+	_, _, settled, _ = b.Stages(t.Context(), 1)
 	assert.Equal(t, Point{10, 0}, settled, "its item is gone")
 }
 

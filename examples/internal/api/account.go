@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/auth"
+	"github.com/castlecloud/exchange/examples/internal/auth"
 	"github.com/castlecloud/exchange/pipeline"
 )
 

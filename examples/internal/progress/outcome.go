@@ -19,6 +19,9 @@ const (
 	Canceled Status = "canceled" // the order, also by the cancel that was asked for
 	Amended  Status = "amended"
 	Rejected Status = "rejected" // the command changed nothing
+	// Accepted is no outcome: the bus has the request, and what comes of it is
+	// told by the feed and by reads (examples/aws).
+	Accepted Status = "accepted"
 )
 
 // Outcome is what came of one command, as of the journal item it is in.

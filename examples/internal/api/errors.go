@@ -9,7 +9,7 @@ import (
 	"strconv"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/edge"
+	"github.com/castlecloud/exchange/examples/internal/edge"
 	"github.com/castlecloud/exchange/pipeline"
 )
 

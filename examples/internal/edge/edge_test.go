@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/progress"
 	"github.com/castlecloud/exchange/memory"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/stretchr/testify/assert"

@@ -66,7 +66,7 @@ func table() string {
 }
 
 func TestCodesInREADME(t *testing.T) {
-	const file, from, to = "../../README.md", "### Codes\n", "\n## WebSocket\n"
+	const file, from, to = "../../exchange/README.md", "### Codes\n", "\n## WebSocket\n"
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	before, rest, ok := strings.Cut(string(data), from)

@@ -205,3 +205,26 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	assert.ErrorIs(t, err, ErrExpired, "checked")
 	assert.Empty(t, k.verified)
 }
+
+// Who has the public half alone checks as the keys do.
+func TestVerifier(t *testing.T) {
+	k, err := Load(filepath.Join(t.TempDir(), "key"), time.Now)
+	require.NoError(t, err)
+	v, err := NewVerifier(k.PublicKey(), time.Now)
+	require.NoError(t, err)
+	token, id, err := k.Token(7, time.Hour)
+	require.NoError(t, err)
+	got, err := v.Verify(token)
+	require.NoError(t, err)
+	assert.Equal(t, id.Account, got.Account)
+	other, err := Load(filepath.Join(t.TempDir(), "key"), time.Now)
+	require.NoError(t, err)
+	token, _, err = other.Token(7, time.Hour)
+	require.NoError(t, err)
+	_, err = v.Verify(token)
+	assert.ErrorIs(t, err, ErrInvalid, "signed by another key")
+	for _, bad := range []string{"", "!", k.PublicKey()[4:]} {
+		_, err = NewVerifier(bad, time.Now)
+		assert.ErrorContains(t, err, "expected the 32 bytes of an Ed25519 key in base64")
+	}
+}

@@ -8,6 +8,9 @@ import (
 
 // page serves the files of the page.
 func (a *api) page(w http.ResponseWriter, r *http.Request) error {
+	if a.cfg.Page == nil {
+		return problem(codeNotFound, "there is nothing here")
+	}
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	if name == "" {
 		name = "index.html"

@@ -11,8 +11,7 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/examples/exchange/internal/hub"
-	"github.com/castlecloud/exchange/examples/exchange/internal/progress"
+	"github.com/castlecloud/exchange/examples/internal/progress"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -25,7 +24,7 @@ const (
 
 // Snapshots makes the first message of a subscription from the stores.
 type Snapshots struct {
-	Board       *progress.Board
+	Board       progress.Positions
 	Store       pipeline.TradeStore
 	Books       pipeline.BookStore
 	Balances    pipeline.Balances
@@ -33,44 +32,53 @@ type Snapshots struct {
 	Now         func() time.Time
 }
 
-// Snapshot implements hub.Snapshots.
-func (s *Snapshots) Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (hub.Snapshot, error) {
+// Snapshot is a channel's state as one message, and the sequence number of
+// the last event in it.
+type Snapshot struct {
+	Seq  uint64
+	Data []byte
+}
+
+// Snapshot makes the first message of a channel. It has at least everything
+// that was committed when it was asked for. in is nil for ChannelBalances,
+// acct 0 for a public channel.
+func (s *Snapshots) Snapshot(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (Snapshot, error) {
 	snap, message, err := s.message(ctx, channel, in, acct)
 	if err != nil {
-		return hub.Snapshot{}, fmt.Errorf("making a snapshot of %s: %w", channel, err)
+		return Snapshot{}, fmt.Errorf("making a snapshot of %s: %w", channel, err)
 	}
 	snap.Data, err = json.Marshal(message)
 	return snap, err
 }
 
-func (s *Snapshots) message(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (hub.Snapshot, any, error) {
+func (s *Snapshots) message(ctx context.Context, channel pipeline.Channel, in *exchange.Instrument, acct exchange.AccountID) (Snapshot, any, error) {
 	switch channel {
 	case pipeline.ChannelBook: // the engine saves it before it publishes
 		d, err := Depth(ctx, s.Books, in)
 		if err != nil {
-			return hub.Snapshot{}, nil, err
+			return Snapshot{}, nil, err
 		}
-		return hub.Snapshot{Seq: d.Seq}, pipeline.FeedBookOf(in, d, 0), nil
+		return Snapshot{Seq: d.Seq}, pipeline.FeedBookOf(in, d, 0), nil
 	case pipeline.ChannelBalances:
 		for _, in := range s.Instruments {
 			if _, err := s.Board.Settled(ctx, in.ID()); err != nil {
-				return hub.Snapshot{}, nil, err
+				return Snapshot{}, nil, err
 			}
 		}
 		account, err := s.Balances.Account(ctx, acct)
 		if err != nil {
-			return hub.Snapshot{}, nil, err
+			return Snapshot{}, nil, err
 		}
 		out := pipeline.FeedBalancesOf(pipeline.AssetsOf(s.Instruments), &account, s.now())
 		out.Type = "snapshot"
-		return hub.Snapshot{Seq: account.Version}, out, nil
+		return Snapshot{Seq: account.Version}, out, nil
 	}
 	at, err := s.Board.Recorded(ctx, in.ID())
 	if err != nil {
-		return hub.Snapshot{}, nil, err
+		return Snapshot{}, nil, err
 	}
 	message, err := s.recorded(ctx, channel, in, acct, at.Seq)
-	return hub.Snapshot{Seq: at.Seq}, message, err
+	return Snapshot{Seq: at.Seq}, message, err
 }
 
 // recorded makes what comes from the trade store, which has everything up to
@@ -101,9 +109,7 @@ func (s *Snapshots) recorded(ctx context.Context, channel pipeline.Channel, in *
 		}
 		return out, nil
 	case pipeline.ChannelTicker:
-		t, err := s.Ticker(ctx, in)
-		t.FeedHeader = head
-		return t, err
+		return s.ticker(ctx, in, head)
 	case pipeline.ChannelOrders:
 		orders, err := s.Store.Orders(ctx, pipeline.OrderQuery{Account: acct, Instrument: in.ID(), LiveOnly: true, Limit: SnapshotOrders})
 		if err != nil {
