@@ -58,7 +58,7 @@ func TestProgram(t *testing.T) {
 	case err := <-done:
 		t.Fatalf("it ended: %v\n%s", err, out)
 	}
-	urls := regexp.MustCompile(`http://127\.0\.0\.1:\d+/\S*[a-z/]`).FindAllString(out.String(), -1)
+	urls := regexp.MustCompile(`http://127\.0\.0\.1:\d+/[^\s,]*`).FindAllString(out.String(), -1)
 	require.Len(t, urls, 4, "page, products, document, metrics: %s", out)
 	for _, url := range urls {
 		resp, err := http.Get(url)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,15 @@ func listen(address string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("listening on %q: it is %v, expected a loopback address", address, ip), l.Close())
 	}
 	return l, nil
+}
+
+// hosts are the names that a loopback address is called by.
+func hosts(address, port string) []string {
+	names := []string{"127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port}
+	if !slices.Contains(names, address) {
+		names = append(names, address)
+	}
+	return names
 }
 
 // serve answers on l until the venue is closed.

@@ -140,7 +140,7 @@ func (v *Venue) start(ctx context.Context) error {
 			return pos
 		},
 		Healthy: p.healthy, Rate: cfg.Rate, Now: time.Now, Metrics: v.metrics, Logger: v.log,
-		Hosts: []string{listener.Addr().String(), "127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port},
+		Hosts: hosts(listener.Addr().String(), port),
 	})
 	v.serve(limitListener(listener, MaxConnections), v.handler)
 	if cfg.Bots {

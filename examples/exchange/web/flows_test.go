@@ -221,10 +221,8 @@ func TestRefusedOrders(t *testing.T) {
 	p.order("buy", "64000", "0.1")
 	p.waitText("#outcome", "Refused: Post-only order would take.")
 	p.choose("#ticket-post", "")
-	p.choose("#ticket-stp", "cancel_newest")
 	p.order("buy", "64000", "0.1")
-	p.waitText("#outcome", "canceled, self-trade prevention")
-	p.choose("#ticket-stp", "")
+	p.waitText("#outcome", "canceled, self-trade prevention") // the newest, unless something else is chosen
 	p.choose("#ticket-tif", "FOK")
 	p.order("buy", "64000", "0.9")
 	p.waitText("#outcome", "canceled, fill or kill")

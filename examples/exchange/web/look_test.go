@@ -149,6 +149,13 @@ func TestSizes(t *testing.T) {
 		p.do(chromedp.EmulateViewport(width, 900))
 		p.waitFor(fmt.Sprintf(`innerWidth === %d`, width))
 		assert.Empty(t, evaluate[[]string](p, wide), "%d pixels", width)
+		for _, view := range []string{"book", "trade", "orders", "market"} {
+			if width > 800 {
+				break // all at once
+			}
+			p.click(fmt.Sprintf(`.views [data-view=%q]`, view))
+			assert.Empty(t, evaluate[[]string](p, wide), "%d pixels, %s", width, view)
+		}
 	}
 	p.do(chromedp.EmulateViewport(820, 1100))
 	p.shot("tablet")

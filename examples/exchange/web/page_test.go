@@ -237,13 +237,16 @@ func (p *page) keys(keys string, opts ...chromedp.KeyOption) {
 	}
 }
 
-// waitFor waits until a JavaScript expression is true.
+// waitFor waits until a JavaScript expression is true. One that throws, because
+// what it looks into is not there yet, is not true yet.
 func (p *page) waitFor(expression string) {
 	p.t.Helper()
-	_, err := chromedp.Run(p.ctx, chromedp.Poll[chromedp.Void](expression,
+	_, err := chromedp.Run(p.ctx, chromedp.Poll[chromedp.Void](
+		fmt.Sprintf(`(() => { try { globalThis.thrown = ''; return (%s); } catch (e) { globalThis.thrown = String(e); return false; } })()`, expression),
 		chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(patience)))
 	if errors.Is(err, chromedp.ErrPollingTimeout) {
-		p.t.Fatalf("%s: this did not come true within %v: %s\n%s", p.name, patience, expression, p.summary())
+		p.t.Fatalf("%s: this did not come true within %v: %s\nthrown: %s\n%s", p.name, patience, expression,
+			evaluate[string](p, `globalThis.thrown`), p.summary())
 	}
 	require.NoError(p.t, err, "%s: %s", p.name, expression)
 }

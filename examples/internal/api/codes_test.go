@@ -106,9 +106,9 @@ func TestLimiter(t *testing.T) {
 	assert.Equal(t, 200, take(0), "all who have no account")
 	now = now.Add(time.Second)
 	assert.Equal(t, 10, take(1))
-	now = now.Add(100*time.Millisecond - 1)
+	now = now.Add(90 * time.Millisecond)
 	assert.Zero(t, take(1))
-	now = now.Add(1)
+	now = now.Add(11 * time.Millisecond)
 	assert.Equal(t, 1, take(1))
 
 	for acct := exchange.AccountID(3); len(l.buckets) < MaxBuckets; acct++ {

@@ -195,7 +195,7 @@ export class Ticket {
     if (limited && f.hidden) parts.push('hidden');
     else if (limited && f.display_size.trim()) parts.push('iceberg');
     if (f.min_size.trim()) parts.push('at least');
-    if (f.self_trade_prevention) parts.push('self-trade guard');
+    if (f.self_trade_prevention) parts.push(f.self_trade_prevention === 'none' ? 'self-trades' : 'self-trade guard');
     setText(byId('more-summary'), parts.join(' · '));
   }
 
