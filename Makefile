@@ -19,7 +19,6 @@ FUZZTIME    ?= 30s
 SIMTIME     ?= 3m
 SOAKTIME    ?= 10m
 RUNFLAGS    ?=
-BROWSERS    := chromium chromium-browser google-chrome google-chrome-stable
 
 .PHONY: check test bench fuzz run sim soak services
 
@@ -85,20 +84,6 @@ sim:
 soak:
 	go test -count=1 -timeout 0 -v -run 'TestNoRaceSoak$$' ./examples/exchange -soak.time=$(SOAKTIME)
 
-# The tests drive a browser, which EXCHANGE_BROWSER or PATH names. As root on a
-# system with apt-get it is installed, otherwise this says how; the tests that
-# need it skip by name, or fail when EXCHANGE_STRICT=1.
+# Chromium, Redis, PostgreSQL, Java, and the stand-ins of AWS that npm has.
 services:
-	@set -eu; \
-	for browser in "$${EXCHANGE_BROWSER:-}" $(BROWSERS); do \
-		if [ -n "$$browser" ] && found=$$(command -v "$$browser"); then echo "services: browser: $$found"; exit 0; fi; \
-	done; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "services: no browser found ($(BROWSERS)), installing chromium with apt-get"; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		if apt-get update -q && apt-get install -q -y --no-install-recommends chromium; then \
-			echo "services: installed: $$(command -v chromium)"; exit 0; \
-		fi; \
-	fi; \
-	echo "services: no browser: the tests of the venue's page (examples/exchange/web) will be skipped by name"; \
-	echo "services: to run them: sudo apt-get install chromium   (or set EXCHANGE_BROWSER to a Chromium or Chrome)"
+	@scripts/services

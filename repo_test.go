@@ -37,7 +37,7 @@ func repositoryFiles(t *testing.T, dir string, keep func(name string) bool) []st
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && entry.Name() == ".git":
+		case entry.IsDir() && (entry.Name() == ".git" || entry.Name() == ".services"):
 			return filepath.SkipDir
 		case entry.Type().IsRegular() && keep(entry.Name()):
 			files = append(files, filepath.ToSlash(path))
