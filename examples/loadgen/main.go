@@ -27,7 +27,7 @@ const answerWait = 10 * time.Second
 // Bounds of the command line.
 const (
 	mostRate  = 1_000_000
-	mostConns = 512 // connections the venue takes
+	mostConns = 400 // the local venue takes 512, and each account's socket is one
 )
 
 // options are what the command line says.
@@ -87,7 +87,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return err
 	})
 	flags.IntVar(&opt.open, "open", 500, "`orders` that rest at most, all accounts together")
-	flags.IntVar(&opt.conns, "conns", 128, "HTTP `connections` at most")
+	flags.IntVar(&opt.conns, "conns", mostConns, "HTTP `connections` at most")
 	flags.Uint64Var(&opt.seed, "seed", 1, "decides every account, symbol, side, price and size")
 	flags.Func("sweep", "`rates` to try, such as 500,1000,2000, until p99 of accepted passes "+strconv.Itoa(int(sweepLimit.Milliseconds()))+" ms; the rate where it does is then looked for", func(text string) error {
 		for part := range strings.SplitSeq(text, ",") {

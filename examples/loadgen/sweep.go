@@ -45,7 +45,9 @@ func (l *load) sweep(ctx context.Context, opt options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "\n%s\n", verdict(points))
+	fmt.Fprintln(stdout)
+	printSweep(stdout, points)
+	fmt.Fprintln(stdout, verdict(points))
 	if opt.svg == "" {
 		return nil
 	}
@@ -54,6 +56,23 @@ func (l *load) sweep(ctx context.Context, opt options, stdout io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "picture: %s\n", opt.svg)
 	return nil
+}
+
+// printSweep writes one line for each rate.
+func printSweep(w io.Writer, points []point) {
+	fmt.Fprintf(w, "%-10s%30s%30s\n%-10s", "", "accepted, ms", "pushed, ms", "orders/s")
+	for range 2 {
+		fmt.Fprintf(w, "%10s%10s%10s", "p50", "p99", "p99.9")
+	}
+	fmt.Fprintln(w)
+	for i := range points {
+		p := &points[i]
+		fmt.Fprintf(w, "%-10.0f", p.rate)
+		for _, d := range append(p.accepted[:], p.pushed[:]...) {
+			fmt.Fprintf(w, "%10s", millis(d.Microseconds()))
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // search measures at the rates and returns the points by rate.

@@ -30,7 +30,7 @@ func TestBodyLimit(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	s := start(t, Config{Rate: 0.5}) // two seconds for one request, one at once
+	s := start(t, Config{Rate: 0.01}) // one at once, the next a minute and more later
 	alice, bob := s.as(1), s.as(2)
 	alice.balances()
 	r := alice.get("/balances")

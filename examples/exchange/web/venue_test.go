@@ -18,7 +18,7 @@ const (
 // startVenue runs a venue of its own for a test, on a directory of its own.
 func startVenue(t *testing.T, b bots) *venue.Venue {
 	t.Helper()
-	v, err := venue.Start(t.Context(), venue.Config{Dir: t.TempDir(), Metrics: "off", Bots: bool(b), BotRate: 50, Seed: 7})
+	v, err := venue.Start(t.Context(), venue.Config{Dir: t.TempDir(), Metrics: "off", Bots: bool(b), BotRate: 150, Seed: 7})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, v.Close()) })
 	return v

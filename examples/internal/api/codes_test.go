@@ -52,8 +52,8 @@ func table() string {
 	for _, c := range apiCodes {
 		fmt.Fprintf(&b, "| `%s` | %d | %s |\n", c.code, c.status, c.means)
 	}
-	b.WriteString("\nWhat the engine and the checks before it say: with status 400 when the request shows it by itself, else as `code` and `reason` of a\n" +
-		"command or an order. Codes are for programs, reasons for people.\n\n| code | reason |\n|---|---|\n")
+	b.WriteString("\nWhat the engine and the checks before it say: with status 400 when the request shows it by itself, else as `code` and `reason` in the\n" +
+		"answer to the command and as `reason` of the order. Codes are for programs, reasons for people.\n\n| code | reason |\n|---|---|\n")
 	var reasons []exchange.Reason
 	for r := range reasonCodes {
 		reasons = append(reasons, r)

@@ -139,9 +139,8 @@ func TestSlowReaderIsDropped(t *testing.T) {
 
 // One who takes no message at all is gone once the write has taken too long.
 func TestWriteTimeout(t *testing.T) {
-	s := newStand(t, Limits{WriteTimeout: time.Millisecond})
-	s.dial().subscribe("trades", "BTC-USD")
-	s.push(pipeline.ChannelTrades, 1, 0, 0)
+	s := newStand(t, Limits{WriteTimeout: time.Millisecond, Heartbeat: time.Millisecond})
+	s.dial()
 	require.Eventually(t, func() bool { return s.hub.Connections() == 0 }, patience, time.Millisecond)
 	assert.EqualValues(t, 1, s.count(MetricDropped))
 }
