@@ -42,6 +42,9 @@ const (
 	MetricRecordedAfter  = "recorder_latency"   // duration: the same until it is recorded
 	MetricSettledAfter   = "settler_latency"    // duration: the same until it is booked
 
+	// A CommandQueue that is a service
+	MetricQueueWait = "queue_wait" // duration: from when it took a message until it hands it out, of a delivery's first
+
 	// Sweeper
 	MetricSweepFailed = "sweeper_failed"  // count: steps of a pass
 	MetricWoken       = "sweeper_woken"   // count: consumers that were behind

@@ -192,8 +192,9 @@ func probeHTTP(ctx context.Context, addr string) error {
 //go:embed fauxqs.mjs
 var fauxqsServer []byte
 
-// Fauxqs starts fauxqs, which speaks SQS and SNS, any region, any key. It hands
-// out at most one message of a FIFO group per receive, and keeps all in memory.
+// Fauxqs starts fauxqs, which speaks SQS and SNS, any region, any key, and
+// keeps all in memory. It is made to hand out up to ten messages of a FIFO group
+// at once, as SQS does.
 func Fauxqs(ctx context.Context, dir string) (*Server, error) {
 	return begin(ctx, dir, part{name: "fauxqs", scheme: "http", probe: probeHTTP, stop: syscall.SIGTERM, command: func(s *Server) (*exec.Cmd, error) {
 		app, err := inServices("fauxqs "+FauxqsVersion, "node_modules", "fauxqs", "dist", "app.js")
