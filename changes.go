@@ -96,7 +96,7 @@ func (m *Matcher) resize(r ref, n *node, by Qty) {
 	n.leaves += by
 	m.book.open[n.side] += by
 	if m.risk != nil {
-		m.seats.at(n.seat).open[n.side] += by
+		m.seats.at(n.seat).open[n.side.index()] += by
 	}
 }
 

@@ -367,7 +367,7 @@ func (e *Engine) Position(acct AccountID, id InstrumentID) Position {
 		return Position{}
 	}
 	s := m.seats.at(r)
-	return Position{Net: s.net, OpenBuy: s.open[Buy], OpenSell: s.open[Sell], Orders: int(s.orders)}
+	return Position{Net: s.net, OpenBuy: s.open[Buy.index()], OpenSell: s.open[Sell.index()], Orders: int(s.orders)}
 }
 
 // Clock returns the highest Time applied.

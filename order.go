@@ -26,7 +26,7 @@ const (
 // Opposite returns the other side.
 func (s Side) Opposite() Side { return Buy + Sell - s }
 
-func (s Side) valid() bool { return s == Buy || s == Sell }
+func (s Side) valid() bool { return s-Buy <= Sell-Buy } // one branch: the side is anybody's guess
 
 // OrderType is FIX tag 40. The values are part of the snapshot format: never
 // renumber.
@@ -49,7 +49,10 @@ const (
 func (t OrderType) valid() bool { return t >= Limit && t <= TakeProfitLimit }
 
 // limited reports whether the type has a limit price of its own.
-func (t OrderType) limited() bool { return t == Limit || t == StopLimit || t == TakeProfitLimit }
+func (t OrderType) limited() bool {
+	const types = 1<<Limit | 1<<StopLimit | 1<<TakeProfitLimit
+	return types>>t&1 != 0
+}
 
 // triggered reports whether the type waits for a trigger price.
 func (t OrderType) triggered() bool { return t >= Stop && t <= TakeProfitLimit }

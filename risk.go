@@ -1,6 +1,10 @@
 package exchange
 
-import "github.com/tidwall/btree"
+import (
+	"math/bits"
+
+	"github.com/tidwall/btree"
+)
 
 // Funds says who keeps the funds of orders. It is fixed when an Engine is
 // made.
@@ -74,28 +78,77 @@ type assetTotal struct {
 }
 
 // seat is an account in an instrument: what an order message looks at. The
-// first cache line is enough without funds and without limits of one order.
+// first cache line is enough without limits of one order.
 type seat struct {
 	account     AccountID
 	net         Qty
-	open        [Sell + 1]Qty // by Side
+	open        [2]Qty // by Side, see side
 	maxPosition Qty
+	pays        [2]ref // by Side: the balance an order pays from, in FundsLedger
 	orders      int32
 	maxOrders   int32
+	acct        ref
 	watched     bool // the gate must look closer
 	sized       bool // maxQty or maxNotional is set
 	killed      bool
-	acct        ref
 
-	base, quote ref // balances, in FundsLedger
 	maxQty      Qty
 	maxNotional Amount
-	_           [32]byte // two lines
+	_           [48]byte // two lines
 }
 
+// index is where an array of two by Side has a side. It needs no check of
+// bounds, nor a branch: a side is anybody's guess.
+func (s Side) index() int { return int(s & 1) }
+
+// seats are found by account through a table with linear probing, which is a
+// quarter full at most: nearly always the first probe finds. Seats stay, so
+// nothing is ever removed.
 type seats struct {
 	slab[seat]
-	byAccount index
+	slots []ref
+	shift uint8 // of a hash, so that a slot's index is left
+}
+
+const seatsMinSlots = 64
+
+func (s *seats) find(id AccountID) ref {
+	if len(s.slots) == 0 {
+		return 0
+	}
+	for i := s.home(id); ; i++ {
+		r := s.slots[i&uint64(len(s.slots)-1)]
+		if r == 0 || s.at(r).account == id {
+			return r
+		}
+	}
+}
+
+// home is the slot where an account belongs: accounts numbered in sequence
+// spread evenly.
+func (s *seats) home(id AccountID) uint64 { return uint64(id) * 0x9e3779b97f4a7c15 >> s.shift }
+
+// add makes a seat for an account that has none.
+func (s *seats) add(id AccountID) ref {
+	r := s.alloc()
+	*s.at(r) = seat{account: id}
+	if 4*int(r) > len(s.slots) {
+		s.slots = make([]ref, max(seatsMinSlots, 2*len(s.slots)))
+		s.shift = uint8(64 - bits.TrailingZeros(uint(len(s.slots))))
+		for old := ref(1); old < r; old++ {
+			s.place(old)
+		}
+	}
+	s.place(r)
+	return r
+}
+
+func (s *seats) place(r ref) {
+	i := s.home(s.at(r).account)
+	for s.slots[i&uint64(len(s.slots)-1)] != 0 {
+		i++
+	}
+	s.slots[i&uint64(len(s.slots)-1)] = r
 }
 
 func (k *risk) account(id AccountID) ref {
@@ -149,17 +202,6 @@ func (k *risk) openBalance(acct AccountID, asset AssetID) ref {
 	return r
 }
 
-func (s *seats) find(id AccountID) ref {
-	h := mix(uint64(id))
-	at := h
-	for r := s.byAccount.next(h, &at); r != 0; r = s.byAccount.next(h, &at) {
-		if s.at(r).account == id {
-			return r
-		}
-	}
-	return 0
-}
-
 // openSeat returns the account's seat, made when there is room; 0 when not.
 func (k *risk) openSeat(m *Matcher, id AccountID) ref {
 	if r := m.seats.find(id); r != 0 {
@@ -169,14 +211,13 @@ func (k *risk) openSeat(m *Matcher, id AccountID) ref {
 	if acct == 0 {
 		return 0
 	}
-	r := m.seats.alloc()
+	r := m.seats.add(id)
 	s := m.seats.at(r)
-	*s = seat{account: id, acct: acct}
+	s.acct = acct
 	if k.mode == FundsLedger {
-		s.base = k.openBalance(id, m.book.inst.spec.Base.ID)
-		s.quote = k.openBalance(id, m.book.inst.spec.Quote.ID)
+		s.pays[Sell.index()] = k.openBalance(id, m.book.inst.spec.Base.ID)
+		s.pays[Buy.index()] = k.openBalance(id, m.book.inst.spec.Quote.ID)
 	}
-	m.seats.byAccount.put(mix(uint64(id)), r)
 	k.resolveSeat(m, s)
 	return r
 }
@@ -271,10 +312,11 @@ func (k *risk) checkNew(m *Matcher, cmd *Command, p *plan, old *node, held Amoun
 // room returns by how much an account may add to its open quantity on a side
 // (RISK-003).
 func (s *seat) room(side Side) Qty {
-	if side == Buy {
-		return s.maxPosition - s.net - s.open[Buy]
+	net := s.net
+	if side == Sell {
+		net = -net
 	}
-	return s.maxPosition + s.net - s.open[Sell]
+	return s.maxPosition - net - s.open[side.index()]
 }
 
 func (k *risk) userCheck(cmd *Command) Reason {
@@ -322,18 +364,14 @@ func (k *risk) rebatesTooLarge(m *Matcher) bool {
 
 // paying returns the balance an order of this side pays from.
 func (k *risk) paying(m *Matcher, seat ref, side Side) *balance {
-	s := m.seats.at(seat)
-	if side == Buy {
-		return k.balances.at(s.quote)
-	}
-	return k.balances.at(s.base)
+	return k.balances.at(m.seats.at(seat).pays[side.index()])
 }
 
 // accepted counts an accepted order and takes what it needs.
 func (k *risk) accepted(m *Matcher, n *node, qty Qty, p *plan) {
 	s := m.seats.at(p.seat)
 	s.orders++
-	s.open[n.side] += qty
+	s.open[n.side.index()] += qty
 	if k.mode == FundsLedger {
 		b := k.paying(m, p.seat, n.side)
 		b.Available -= p.need
@@ -351,9 +389,9 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 	}
 	s.net += signed
 	ms.net -= signed
-	ms.open[mk.side] -= ev.Qty
+	ms.open[mk.side.index()] -= ev.Qty
 	if n.flags&flagUnsized == 0 {
-		s.open[n.side] -= ev.Qty
+		s.open[n.side.index()] -= ev.Qty
 	}
 	if k.mode == FundsNone {
 		return
@@ -389,12 +427,13 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 // settle moves what a trade moves between the accounts of the ledger. paid is
 // the notional with the buyer's fee.
 func (k *risk) settle(buyer, seller *seat, ev *Event, base, paid, release, sellerFee Amount) {
-	quote := k.balances.at(buyer.quote)
+	inBase, inQuote := Sell.index(), Buy.index() // what a seller and a buyer pay with
+	quote := k.balances.at(buyer.pays[inQuote])
 	quote.Held -= paid + release
 	quote.Available += release
-	k.balances.at(buyer.base).Available += base
-	k.balances.at(seller.base).Held -= base
-	k.balances.at(seller.quote).Available += ev.Amount - sellerFee
+	k.balances.at(buyer.pays[inBase]).Available += base
+	k.balances.at(seller.pays[inBase]).Held -= base
+	k.balances.at(seller.pays[inQuote]).Available += ev.Amount - sellerFee
 	if fees := ev.Fee + ev.MakerFee; fees != 0 {
 		k.balances.at(k.openBalance(0, quote.asset)).Available += fees
 		k.assets[quote.asset].users -= fees
@@ -439,7 +478,7 @@ func (k *risk) give(m *Matcher, n *node, amount Amount) Amount {
 // that releases. n counts it already.
 func (k *risk) lessen(m *Matcher, r ref, n *node, q Qty, price Price) Amount {
 	if n.flags&flagUnsized == 0 {
-		m.seats.at(n.seat).open[n.side] -= q
+		m.seats.at(n.seat).open[n.side.index()] -= q
 	}
 	return k.cover(m, r, n, price)
 }
@@ -449,7 +488,7 @@ func (k *risk) end(m *Matcher, r ref, n *node) Amount {
 	s := m.seats.at(n.seat)
 	s.orders--
 	if n.flags&flagUnsized == 0 {
-		s.open[n.side] -= n.leaves
+		s.open[n.side.index()] -= n.leaves
 	}
 	if k.mode == FundsNone {
 		return 0

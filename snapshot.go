@@ -326,11 +326,7 @@ func (k *risk) audit() error {
 		for _, l := range m.book.ladders() {
 			m.book.each(l, func(r ref, n *node) {
 				s := m.seats.at(n.seat)
-				if n.side == Buy {
-					add(&held[s.quote], n.held)
-				} else {
-					add(&held[s.base], n.held)
-				}
+				add(&held[s.pays[n.side.index()]], n.held)
 			})
 		}
 	}

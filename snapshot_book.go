@@ -218,8 +218,8 @@ func (m *Matcher) decodeOrder(r *decoder, l *ladder, at int64) int64 {
 	if m.risk != nil {
 		s := m.seats.at(n.seat)
 		s.orders++
-		s.open[n.side] += n.leaves
-		r.check(s.open[n.side] >= 0 && s.open[n.side] <= 2*maxPosition, "more open than an account may have")
+		s.open[n.side.index()] += n.leaves
+		r.check(s.open[n.side.index()] >= 0 && s.open[n.side.index()] <= 2*maxPosition, "more open than an account may have")
 	}
 	return l.x(price)
 }
