@@ -11,6 +11,9 @@ const (
 
 func (k CommandKind) valid() bool { return k >= KindNewOrder && k <= KindVoid }
 
+// aboutOrder reports whether a command makes, changes or ends one order.
+func (k CommandKind) aboutOrder() bool { return k-KindNewOrder <= KindReplace-KindNewOrder }
+
 func (k CommandKind) needs() needs {
 	switch k {
 	case KindMassCancel, KindKill, KindLiftKill, KindAdvanceTime, KindEndDay, KindLimit:

@@ -140,6 +140,18 @@ func (e *Engine) Apply(dst []Event, cmd *Command) []Event {
 
 func (e *Engine) apply(cmd *Command) {
 	m := e.market(cmd.Instrument)
+	if m == nil || !cmd.Kind.aboutOrder() || cmd.Time < 0 {
+		e.applyOther(m, cmd)
+		return
+	}
+	if cmd.ID.zero() || m.begin(&e.core, cmd, &m.book) {
+		e.applyTo(m, cmd)
+	}
+}
+
+// applyOther applies a command that is not plainly about an order of m, the
+// instrument it names, nil for none.
+func (e *Engine) applyOther(m *Matcher, cmd *Command) {
 	s, b := &e.stream, (*Book)(nil)
 	if m != nil {
 		s, b = &m.stream, &m.book
@@ -158,7 +170,7 @@ func (e *Engine) apply(cmd *Command) {
 		s.reject(&e.core, cmd, reason)
 		return
 	}
-	if !s.begin(&e.core, cmd, b) {
+	if !cmd.ID.zero() && !s.begin(&e.core, cmd, b) {
 		return
 	}
 	if m != nil {

@@ -115,25 +115,12 @@ func (m *Matcher) Apply(dst []Event, cmd *Command) []Event {
 }
 
 func (m *Matcher) applyAlone(cmd *Command) {
-	if cmd.Instrument == 0 { // all it has
-		m.next = *cmd
-		m.next.Instrument = m.id
-		cmd = &m.next
+	if !cmd.Kind.aboutOrder() || cmd.Instrument != m.id || cmd.Time < 0 {
+		if cmd = m.examine(cmd); cmd == nil {
+			return
+		}
 	}
-	reason := Reason(0)
-	switch {
-	case !cmd.Kind.valid() || cmd.Kind > KindReplace && !cmd.Kind.matcherAlone(cmd):
-		reason = InvalidKind
-	case cmd.Time < 0:
-		reason = InvalidTime
-	case cmd.Instrument != m.id:
-		reason = UnknownInstrument
-	}
-	if reason != 0 {
-		m.reject(m.core, cmd, reason)
-		return
-	}
-	if !m.begin(m.core, cmd, &m.book) {
+	if !cmd.ID.zero() && !m.begin(m.core, cmd, &m.book) {
 		return
 	}
 	before := m.now
@@ -144,15 +131,43 @@ func (m *Matcher) applyAlone(cmd *Command) {
 	m.apply(cmd, before)
 }
 
+// examine looks closer at a command that is not plainly for this book. It
+// returns the command to apply, nil when it has refused it.
+func (m *Matcher) examine(cmd *Command) *Command {
+	if cmd.Instrument == 0 { // all it has
+		m.next = *cmd
+		m.next.Instrument = m.id
+		cmd = &m.next
+	}
+	reason := Reason(0)
+	switch {
+	case !cmd.Kind.valid() || !cmd.Kind.aboutOrder() && !cmd.Kind.matcherAlone(cmd):
+		reason = InvalidKind
+	case cmd.Time < 0:
+		reason = InvalidTime
+	case cmd.Instrument != m.id:
+		reason = UnknownInstrument
+	}
+	if reason != 0 {
+		m.reject(m.core, cmd, reason)
+		return nil
+	}
+	return cmd
+}
+
 // apply applies a command of this instrument that has passed the steps up to
 // the clock (CMD-001). before is the clock as it was.
 func (m *Matcher) apply(cmd *Command, before Time) {
 	var reason Reason
 	switch cmd.Kind {
 	case KindNewOrder:
-		reason = m.newOrder(cmd)
+		if !m.addPlain(cmd) {
+			reason = m.newOrder(cmd)
+		}
 	case KindCancel:
-		reason = m.cancel(cmd)
+		if !m.cancelPlain(cmd) {
+			reason = m.cancel(cmd)
+		}
 	case KindReduce:
 		reason = m.reduce(cmd)
 	case KindAmend:

@@ -168,20 +168,41 @@ func (b *Book) shown(n *node) Qty {
 // append puts an order at the back of a price.
 func (b *Book) append(l *ladder, r ref, n *node, p Price) {
 	lr, lv := l.level(p)
-	tail, head := lv.tail, lv.head
 	n.level = lr
-	*b.link(r) = link{prev: tail}
-	b.link(tail).next = r // slot 0 takes it when there is none
-	if tail == 0 {
-		head = r
-	}
-	lv.head, lv.tail = head, r
+	b.push(r, b.link(r), lv)
 	lv.orders++
 	lv.total += n.leaves
 	if n.flags&flagHidden == 0 {
 		lv.shown++
 		lv.visible += b.shown(n)
 	}
+}
+
+// push links an order behind the last of a level.
+func (b *Book) push(r ref, own *link, lv *level) {
+	tail, head := lv.tail, lv.head
+	*own = link{prev: tail}
+	b.link(tail).next = r // slot 0 takes it when there is none
+	if tail == 0 {
+		head = r
+	}
+	lv.head, lv.tail = head, r
+}
+
+// pull takes an order out of the queue of a level. Where in the queue it
+// stands is anybody's guess, the processor's too: no branches. Slot 0 takes
+// what has no neighbour to go to.
+func (b *Book) pull(own *link, lv *level) {
+	prev, next, head, tail := own.prev, own.next, lv.head, lv.tail
+	b.link(prev).next = next
+	b.link(next).prev = prev
+	if prev == 0 {
+		head = next
+	}
+	if next == 0 {
+		tail = prev
+	}
+	lv.head, lv.tail = head, tail
 }
 
 // unlink takes an order out of its queue, and its level away when it was the
@@ -193,19 +214,7 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 		lv.shown--
 		lv.visible -= b.shown(n)
 	}
-	// Where in the queue an order stands is anybody's guess, the processor's
-	// too: no branches. Slot 0 takes what has no neighbour to go to.
-	own := b.link(r)
-	prev, next, head, tail := own.prev, own.next, lv.head, lv.tail
-	b.link(prev).next = next
-	b.link(next).prev = prev
-	if prev == 0 {
-		head = next
-	}
-	if next == 0 {
-		tail = prev
-	}
-	lv.head, lv.tail = head, tail
+	b.pull(b.link(r), lv)
 	if lv.orders--; lv.orders == 0 {
 		l.remove(n.level, lv)
 	}

@@ -1,6 +1,9 @@
 package exchange
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // ref is an index into a slab. 0 is none.
 type ref = uint32
@@ -144,11 +147,18 @@ func mix(k uint64) uint32 {
 	return uint32(k >> 32)
 }
 
+// halves returns the id as two numbers.
+func (id *CommandID) halves() (lo, hi uint64) {
+	return binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
+}
+
+func (id *CommandID) zero() bool {
+	lo, hi := id.halves()
+	return lo|hi == 0
+}
+
 func (id *CommandID) hash() uint32 {
-	lo := uint64(id[0]) | uint64(id[1])<<8 | uint64(id[2])<<16 | uint64(id[3])<<24 |
-		uint64(id[4])<<32 | uint64(id[5])<<40 | uint64(id[6])<<48 | uint64(id[7])<<56
-	hi := uint64(id[8]) | uint64(id[9])<<8 | uint64(id[10])<<16 | uint64(id[11])<<24 |
-		uint64(id[12])<<32 | uint64(id[13])<<40 | uint64(id[14])<<48 | uint64(id[15])<<56
+	lo, hi := id.halves()
 	return mix(lo ^ bits.RotateLeft64(hi, 32)*0x9e3779b97f4a7c15)
 }
 
@@ -231,12 +241,18 @@ func (x *idIndex) addPage(id OrderID) *idPage {
 	return p
 }
 
-func (x *idIndex) remove(id OrderID) {
-	p := x.page(id)
+func (x *idIndex) remove(id OrderID) { x.take(x.page(id), id) }
+
+// take removes an id from its page.
+func (x *idIndex) take(p *idPage, id OrderID) {
 	p.refs[id&(idPageSize-1)] = 0
-	if p.live--; p.live > 0 {
-		return
+	if p.live--; p.live == 0 {
+		x.emptied(p, id)
 	}
+}
+
+// emptied drops the page of an id, whose orders are all done.
+func (x *idIndex) emptied(p *idPage, id OrderID) {
 	if x.newest == p {
 		x.newest = nil
 	}

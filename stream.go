@@ -52,13 +52,10 @@ func (s *stream) reject(c *core, cmd *Command, reason Reason) {
 	}
 }
 
-// begin checks a command against the dedup window and remembers it. It
+// begin checks a command with an id against the dedup window and remembers it. It
 // reports false, having said why, for one that must not be applied. b is nil
 // for the engine's own stream.
 func (s *stream) begin(c *core, cmd *Command, b *Book) bool {
-	if cmd.ID == (CommandID{}) {
-		return true
-	}
 	w := &s.window
 	w.prune(c.now)
 	h := cmd.ID.hash()
