@@ -61,7 +61,10 @@ func (l *load) run(ctx context.Context, rate float64, duration time.Duration) (*
 	for range l.conns {
 		workers.Go(func() {
 			for j := range jobs {
-				l.do(ctx, res, j)
+				if ctx.Err() == nil {
+					// An interrupt does not break off what is on its way: it may rest.
+					l.do(context.WithoutCancel(ctx), res, j)
+				}
 			}
 		})
 	}
@@ -82,7 +85,10 @@ func (l *load) run(ctx context.Context, rate float64, duration time.Duration) (*
 		}
 	}()
 	l.pace(ctx, res, jobs, start, rate, duration)
-	took := max(time.Since(start), duration)
+	took := time.Since(start)
+	if ctx.Err() == nil {
+		took = max(took, duration) // the last order is due a little before the end
+	}
 	close(jobs)
 	workers.Wait()
 	select {
@@ -190,11 +196,8 @@ func (l *load) cancel(ctx context.Context, res *results, o openOrder) {
 
 func codeOf(err error) string {
 	var refused *client.Error
-	switch {
-	case errors.As(err, &refused):
+	if errors.As(err, &refused) {
 		return fmt.Sprintf("%d:%s", refused.Status, refused.Code)
-	case errors.Is(err, context.Canceled):
-		return "interrupted"
 	}
 	return "no_answer"
 }

@@ -146,6 +146,27 @@ func TestErrorsAreCounted(t *testing.T) {
 	assert.Contains(t, out, "75 accepted")
 }
 
+// An interrupt ends the load; what there is is printed, and what rests is
+// canceled.
+func TestInterrupted(t *testing.T) {
+	v := newFakeVenue(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	v.before = func(n int) string {
+		if n == 50 {
+			interrupt()
+		}
+		return ""
+	}
+	var out, errs bytes.Buffer
+	assert.Equal(t, 1, run(ctx, []string{"-url", v.URL, "-rate", "200", "-duration", "1h"}, &out, &errs))
+	assert.Contains(t, errs.String(), context.Canceled.Error())
+	assert.GreaterOrEqual(t, number(t, out.String(), `orders (\d+) sent of 200/s`), 50.0)
+	assert.Less(t, number(t, out.String(), `/s in ([\d.]+)s`), time.Hour.Seconds(), "how long it did take")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	assert.Empty(t, v.resting)
+}
+
 // A trade that the public never hears of is an error, and ends the wait for
 // it.
 func TestTradesThatAreNotPushed(t *testing.T) {
