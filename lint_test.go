@@ -8,6 +8,7 @@ import (
 	"go/doc"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,26 @@ func TestNoPrivatePaths(t *testing.T) {
 		for _, p := range private {
 			if bytes.Contains(text, p) {
 				t.Errorf("%s names %s, which a public clone does not have", file, p)
+			}
+		}
+	}
+}
+
+// What a document links to in this repository is there.
+func TestLinks(t *testing.T) {
+	needRepository(t)
+	link := regexp.MustCompile(`\]\(([^)#\s]+)`)
+	for _, file := range repositoryFiles(t, ".", func(name string) bool { return path.Ext(name) == ".md" }) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(path.Join(path.Dir(file), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", file, m[1])
 			}
 		}
 	}

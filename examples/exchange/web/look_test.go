@@ -3,6 +3,7 @@ package web_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"testing"
 
 	"github.com/castlecloud/exchange/examples/exchange/web"
@@ -234,4 +235,35 @@ func TestLively(t *testing.T) {
 	p.waitFor(`/^\d\d:\d\d: open [\d.]+, high/.test(document.querySelector('#announce').textContent)`)
 	p.choose("#group", "5000") // steps of 50.00
 	p.waitFor(`[...document.querySelectorAll('.lv:not(.off) .px')].every(e => /[05]0\.00$/.test(e.textContent))`)
+}
+
+// TestPicture: the page as the README shows it, a market with somebody in the
+// middle of it. EXCHANGE_VENUE names a venue that runs already, and has a
+// longer past to show.
+func TestPicture(t *testing.T) {
+	address := os.Getenv("EXCHANGE_VENUE")
+	if address == "" {
+		address = startVenue(t, withBots).URL()
+	}
+	p := open(t, "ann", address, desk)
+	p.ready()
+	p.login("3")
+	p.waitFor(`exchange.state.trades.length > 0`)
+	place := func(side, away, size, outcome string) {
+		t.Helper()
+		price := evaluate[string](p, `(Number(exchange.state.trades.at(-1).price) * (1 + `+away+`)).toFixed(2)`)
+		p.order(side, price, size)
+		p.waitFor(`/^(Buy|Sell) ` + size + ` .*` + outcome + `/.test(document.querySelector('#outcome').textContent)`)
+	}
+	place("buy", "0.02", "0.0213", "")
+	place("sell", "-0.02", "0.0107", "")
+	place("buy", "-0.008", "0.4", "(open|filled)")
+	place("buy", "-0.004", "0.25", "(open|filled)")
+	place("sell", "0.006", "0.4", "(open|filled)")
+	place("sell", "0.003", "0.15", "(open|filled)")
+	p.click(".side.buy span")
+	p.fill("#ticket-size", "0.5")
+	p.run(`document.querySelectorAll('.notice button').forEach(b => b.click()); document.activeElement.blur()`)
+	p.waitFor(`document.querySelectorAll('#open-orders tr, #fills tr').length > 0`)
+	p.shot("venue")
 }
