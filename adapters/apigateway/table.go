@@ -75,12 +75,11 @@ type Subscriber struct {
 // method sees, whoever makes it.
 //
 // All methods may be called concurrently and may be repeated; they keep no
-// slice, and what they return belongs to the caller. A connection id of more
-// than MaxConnectionID bytes, or none, is pipeline.ErrInvalid. TableCases is
-// the suite.
+// slice, and what they return belongs to the caller.
 type Table interface {
 	// Connect adds a connection without subscriptions. One that is there
-	// stays as it is.
+	// stays as it is. ErrInvalid: an empty id, or one of more than
+	// MaxConnectionID bytes.
 	Connect(ctx context.Context, id string, who Identity) error
 	// Identify says who a connection belongs to, and until when; the private
 	// subscriptions that it has last as long. pipeline.ErrNotFound: it is not
