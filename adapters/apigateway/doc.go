@@ -4,25 +4,27 @@
 //
 // # The parts
 //
-//		client ── API Gateway ── Sessions ────────── Table <──────────────┐
-//		                           │ SnapshotRequest                      │
-//		                           v                                      │
-//		      MarketData, Settler ── Pusher ── Sender (queue) ── Deliverer ── API Gateway ── clients
+//	client ── API Gateway ── Sessions ────────── Table <──────────────┐
+//	                           │ SnapshotRequest                      │
+//	                           v                                      │
+//	      MarketData, Settler ── Pusher ── Sender (queue) ── Deliverer ── API Gateway ── clients
 //
-//	  - Sessions is called for $connect, $disconnect and each message of a
-//	    client. It keeps the Table of connections and what they subscribed to,
-//	    and returns the answer, which the route sends back. A subscription asks
-//	    for a snapshot: a SnapshotRequest, which the process that runs MarketData
-//	    answers with Pusher.Answer, so that the snapshot comes in its place among
-//	    the updates.
-//	  - Pusher makes queue messages (Envelope) of what is pushed. It knows no
-//	    connection and posts nothing, so it may run in a VPC without a way out.
-//	  - Deliverer takes queue messages, finds who has subscribed, and calls
-//	    PostToConnection: for many connections at the same time, for each of them
-//	    in order. It must reach the @connections of the API, which no interface
-//	    endpoint of a VPC offers.
-//	  - Direct is a Sender that needs no queue: it hands over to a Deliverer of
-//	    the same process. SQS is the one with a FIFO queue.
+// Each of them knows one thing:
+//
+//   - Sessions is called for $connect, $disconnect and each message of a
+//     client. It keeps the Table of connections and what they subscribed to,
+//     and returns the answer, which the route sends back. A subscription asks
+//     for a snapshot: a SnapshotRequest, which the process that runs MarketData
+//     answers with Pusher.Answer, so that the snapshot comes in its place among
+//     the updates.
+//   - Pusher makes queue messages (Envelope) of what is pushed. It knows no
+//     connection and posts nothing, so it may run in a VPC without a way out.
+//   - Deliverer takes queue messages, finds who has subscribed, and calls
+//     PostToConnection: for many connections at the same time, for each of them
+//     in order. It must reach the @connections of the API, which no interface
+//     endpoint of a VPC offers.
+//   - Direct is a Sender that needs no queue: it hands over to a Deliverer of
+//     the same process. SQS is the one with a queue.
 //
 // The protocol is that of the local venue (feed.go and feedsession.go of
 // package pipeline), with these differences: there is no resuming, a
