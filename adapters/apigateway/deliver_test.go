@@ -210,7 +210,8 @@ func TestConflation(t *testing.T) {
 // A message beyond a frame comes in parts, one beyond a queue's message is
 // packed, and one beyond that makes the client ask again.
 func TestLongMessages(t *testing.T) {
-	s, q := queued(t)
+	q := &queue{}
+	s := newStand(t, options{sender: q, merge: 100})
 	c := s.subscribe(pipeline.ChannelTrades, 1, 0)
 	seq := uint64(0)
 	long := func(text string) pipeline.Push {
