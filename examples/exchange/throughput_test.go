@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -38,7 +39,7 @@ func BenchmarkThroughput(b *testing.B) {
 	for _, s := range stores {
 		b.Run(s.name, func(b *testing.B) {
 			h := newHouse(b, s.open, bounds{})
-			reqs := orderFlow(h.instruments, b.N)
+			reqs := orderFlow(h.instruments, b.N, fewCancels)
 			cpu, began := cpuTime(), time.Now()
 			b.ResetTimer()
 			h.process(b, reqs)
@@ -60,7 +61,7 @@ func TestEveryServiceInOneProcess(t *testing.T) {
 	for _, s := range stores {
 		t.Run(s.name, func(t *testing.T) {
 			h := newHouse(t, s.open, bounds{})
-			reqs := orderFlow(h.instruments, orders)
+			reqs := orderFlow(h.instruments, orders, fewCancels)
 			h.process(t, reqs)
 			for i := range reqs {
 				if req := &reqs[i]; req.Kind == pipeline.RequestNew {
@@ -84,6 +85,7 @@ const (
 	houseWorkers = 1024
 	houseSeed    = 1
 	houseFunds   = exchange.Amount(1e15)
+	fewCancels   = 0.25
 )
 
 // storage is where a house keeps what must last.
@@ -116,6 +118,7 @@ func onBolt(t testing.TB, kept memory.BalancesConfig) storage {
 type bounds struct {
 	commands int // ids of commands, in each place that knows them
 	items    int // journal items until the next snapshot, archive file and trim
+	flight   int // commands between the bus and the journal; 0: houseInFlight
 }
 
 // house is every service of a venue in one process.
@@ -145,9 +148,10 @@ func houseTime() exchange.Time { return exchange.Time(time.Now().UnixNano()) }
 func newHouse(t testing.TB, open func(testing.TB, memory.BalancesConfig) storage, most bounds) *house {
 	instruments, err := venue.Instruments()
 	require.NoError(t, err)
+	most.flight = cmp.Or(most.flight, houseInFlight)
 	h := &house{
 		storage: open(t, memory.BalancesConfig{MaxEnded: most.commands}), instruments: instruments, bus: memory.NewBus(memory.BusConfig{}), pusher: heard{memory.NewPusher()},
-		flight: make(chan struct{}, houseInFlight), deposited: map[exchange.AssetID]exchange.Amount{}, published: map[exchange.InstrumentID]pipeline.Position{},
+		flight: make(chan struct{}, most.flight), deposited: map[exchange.AssetID]exchange.Amount{}, published: map[exchange.InstrumentID]pipeline.Position{},
 	}
 	h.log = pipeline.NewLog(h.journal)
 	h.deposit(t)
@@ -296,10 +300,10 @@ func (h *house) process(t testing.TB, reqs []pipeline.Request) {
 		reqs[i].Time = houseTime()
 		require.NoError(t, h.bus.Put(t.Context(), &reqs[i]))
 	}
-	for range houseInFlight { // all are committed
+	for range cap(h.flight) { // all are committed
 		h.flight <- struct{}{}
 	}
-	for range houseInFlight {
+	for range cap(h.flight) {
 		<-h.flight
 	}
 	for _, in := range h.instruments {
@@ -316,15 +320,15 @@ func (h *house) process(t testing.TB, reqs []pipeline.Request) {
 }
 
 // orderFlow draws n new orders, always the same: three in five rest within ten
-// ticks of the price, two in five take; what rests and is old is canceled, so
-// that the book stays as deep as it is.
-func orderFlow(instruments []*exchange.Instrument, n int) []pipeline.Request {
+// ticks of the price, two in five take. Once a thousand have come to rest, the
+// oldest of them is canceled as often as cancels says, between 0 and 1, an
+// order; with 1 the book stays as deep as it is.
+func orderFlow(instruments []*exchange.Instrument, n int, cancels float64) []pipeline.Request {
 	const (
-		takes   = 0.4
-		cancels = 0.25 // of the orders, once the book is deep enough
-		deep    = 1000
-		price   = 100_000 // ticks
-		lots    = 500
+		takes = 0.4
+		deep  = 1000
+		price = 100_000 // ticks
+		lots  = 500
 	)
 	rng := rand.New(rand.NewPCG(houseSeed, 0))
 	var out, resting []pipeline.Request
