@@ -83,7 +83,6 @@ func (x *books) Depth(ctx context.Context, inst exchange.InstrumentID) (*pipelin
 	return result(x.w, x.p, "BookStore.Depth", func() (*pipeline.Depth, error) { return x.w.books.Depth(ctx, inst) })
 }
 
-// balances are throttled like any store: a failed call.
 type balances struct {
 	w *world
 	p *process

@@ -18,6 +18,7 @@ const (
 	queueDedup  = exchange.Time(5 * time.Second)  // how long the queue knows a deduplication id
 	orphanAfter = exchange.Time(2 * time.Minute)  // when a hold without an order is ended
 	redelivery  = exchange.Time(time.Second)      // at most, of a request or a notice
+	throttling  = 200 * time.Millisecond          // at most, of a port
 )
 
 // bus carries requests in any order, at least once.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/castlecloud/exchange"
@@ -70,6 +71,7 @@ type world struct {
 	wire     wire
 	clients  *clients
 	trimmed  map[exchange.InstrumentID][]pipeline.Item
+	slow     map[string]exchange.Time // by port: until when it takes nothing
 	logger   *slog.Logger
 
 	processes []*process
@@ -80,7 +82,7 @@ type world struct {
 }
 
 type plan struct {
-	fail, lostAck, crash, nest, repeat, delay, drop, partial, forget, rollback int
+	fail, lostAck, crash, nest, repeat, delay, drop, partial, forget, rollback, throttle int
 }
 
 // Run runs one schedule. The error says what was violated, or that the
@@ -105,7 +107,7 @@ func newWorld(cfg Config) (*world, error) {
 	if cfg.Requests == 0 {
 		cfg.Requests = DefaultRequests
 	}
-	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000_000_000, faulty: true, trimmed: map[exchange.InstrumentID][]pipeline.Item{}}
+	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000_000_000, faulty: true, trimmed: map[exchange.InstrumentID][]pipeline.Item{}, slow: map[string]exchange.Time{}}
 	w.report.Faults, w.report.Points = map[string]int{}, map[string]bool{}
 	w.logger = slog.New(slog.DiscardHandler)
 	w.drawPlan()
@@ -136,7 +138,7 @@ func (w *world) drawPlan() {
 		return 1 + w.rng.IntN(most)
 	}
 	w.plan = plan{fail: draw(40), lostAck: draw(40), crash: draw(25), nest: draw(120), repeat: draw(150),
-		delay: draw(200), drop: draw(100), partial: draw(150), forget: draw(20), rollback: draw(20)}
+		delay: draw(200), drop: draw(100), partial: draw(150), forget: draw(20), rollback: draw(20), throttle: draw(20)}
 }
 
 // chance reports whether a fault with n thousandths happens, and counts it.
@@ -268,6 +270,9 @@ func (w *world) call(p *process, op string, effect bool, fn func() error) error 
 	if w.chance("crash", w.plan.crash) {
 		w.die(p, point+" before")
 	}
+	if w.throttled(op) {
+		return fmt.Errorf("%s is throttled: %w", op, errInjected)
+	}
 	if w.chance("failed call", w.plan.fail) {
 		return fmt.Errorf("%s: %w", op, errInjected)
 	}
@@ -282,6 +287,16 @@ func (w *world) call(p *process, op string, effect bool, fn func() error) error 
 		return fmt.Errorf("%s took effect, but: %w", op, errInjected)
 	}
 	return nil
+}
+
+// throttled reports whether a call's port takes nothing now, for anybody: it
+// may have begun to just now.
+func (w *world) throttled(op string) bool {
+	port, _, _ := strings.Cut(op, ".")
+	if w.chance("port throttled for a while", w.plan.throttle) {
+		w.slow[port] = w.now + 1 + exchange.Time(w.pick(int(throttling)))
+	}
+	return w.now < w.slow[port]
 }
 
 func (w *world) meet(point string) {
