@@ -21,7 +21,7 @@
 //
 // # Generators
 //
-// For property tests with pgregory.net/rapid: Instruments, Orders,
-// HostileCommands, Streams, Requests and others draw what a venue gets, from
-// the sensible to the absurd. See their examples.
+// For property tests with pgregory.net/rapid: Instruments, Orders, Streams and
+// Requests draw what a venue gets, HostileCommands, HostileStreams and
+// HostileRequests what it should not. See their examples.
 package exchangetest
