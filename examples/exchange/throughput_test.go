@@ -80,9 +80,9 @@ const (
 	houseAccounts = 100
 	// houseInFlight is how many commands are between the bus and the journal at
 	// most.
-	houseInFlight = 4096
+	houseInFlight = 16384
 	// houseWorkers take requests; so many holds are made durable together.
-	houseWorkers = 1024
+	houseWorkers = 4096
 	houseSeed    = 1
 	houseFunds   = exchange.Amount(1e15)
 	fewCancels   = 0.25

@@ -11,8 +11,8 @@ import (
 
 // Bounds of a Committer.
 const (
-	MaxQueue = 1024 // calls that wait; further ones wait outside, for their context too
-	MaxGroup = 1024 // calls of one group
+	MaxQueue = 4096 // calls that wait; further ones wait outside, for their context too
+	MaxGroup = 4096 // calls of one group
 )
 
 // ErrClosed says that the store was closed.
