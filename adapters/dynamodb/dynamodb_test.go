@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if !given["rapid.checks"] {
-		_ = flag.Set("rapid.checks", "20")
+		_ = flag.Set("rapid.checks", "8")
 	}
 	dir, err := os.MkdirTemp("", "dynamodb-")
 	if err != nil {
