@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/internal/plainbody"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -126,6 +127,7 @@ func NewQueue(client *sqs.Client, cfg Config) (*Queue, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("sqs: %w", err)
 	}
+	client = sqs.New(client.Options(), func(o *sqs.Options) { o.HTTPClient = plainbody.Client(o.HTTPClient) })
 	q := &Queue{client: client, cfg: cfg, polls: make([]int, len(cfg.QueueURLs)), out: map[string]*delivery{}}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q, nil

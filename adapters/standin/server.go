@@ -192,13 +192,30 @@ func (s *Server) end(sig os.Signal) error {
 	select {
 	case <-s.done:
 		s.cmd = nil
-		return nil
+		return s.closed(timer.C)
 	case <-timer.C:
 	}
 	_ = s.cmd.Process.Kill() // an error means that it has just ended
 	<-s.done
 	s.cmd = nil
 	return fmt.Errorf("stopping %s: killed, it did not end within %v", s.part.name, StopTimeout)
+}
+
+// closed waits until nobody listens any more: what PostgreSQL has forked ends a
+// moment after it.
+func (s *Server) closed(late <-chan time.Time) error {
+	for {
+		conn, err := net.DialTimeout("tcp", s.Addr, probeTimeout)
+		if err != nil {
+			return nil
+		}
+		conn.Close()
+		select {
+		case <-late:
+			return fmt.Errorf("stopping %s: it has ended, and %s still answers", s.part.name, s.Addr)
+		case <-time.After(probePause):
+		}
+	}
 }
 
 // Restart ends the program, if it runs, and starts it again at the same
