@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // What an Archive keeps of an instrument, for good:
 //
 //	journal/SYMBOL.ID/YYYY/MM/DD/FIRST-LAST.jnl   journal items, with their commands and events
-//	trades/SYMBOL.ID/YYYY/MM/DD/FIRST-LAST.csv    the public trades of those items
+//	trades/SYMBOL.ID/YYYY/MM/DD/FIRST-LAST.csv    the public trades of those items, or in another TradesFormat
 //
 // FIRST and LAST are the positions it covers, in 20 digits; the day is that of
 // the first item. Names sort as positions do. In SYMBOL a byte that no object
@@ -43,6 +44,29 @@ const (
 	archiveMagic = "exchange journal 1\n"
 )
 
+// ArchivedTrade is what an archive has of a trade: what the public knows.
+type ArchivedTrade struct {
+	ID     exchange.TradeID
+	Time   exchange.Time
+	Price  exchange.Price
+	Qty    exchange.Qty
+	Amount exchange.Amount // notional
+	Side   exchange.Side   // the taker's
+}
+
+// TradesFormat is how the trades of an archive file are written, instead of as
+// comma-separated values. It must be safe for concurrent use.
+type TradesFormat interface {
+	// Extension is how the object's name ends, with its dot.
+	Extension() string
+	// Encode returns an instrument's trades as an object's bytes: the same for
+	// the same trades. It keeps no slice.
+	Encode(in *exchange.Instrument, trades []ArchivedTrade) ([]byte, error)
+	// Decode reads what Encode wrote, also another release of it;
+	// ErrEncoding when data is something else.
+	Decode(in *exchange.Instrument, data []byte) ([]ArchivedTrade, error)
+}
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // archiver collects an instrument's items into the file that is being made. It
@@ -51,15 +75,16 @@ type archiver struct {
 	in      *exchange.Instrument
 	store   Archive
 	every   Position
-	maximum int // ArchiveBytes, less in tests
+	format  TradesFormat // nil: CSV
+	maximum int          // ArchiveBytes, less in tests
 
 	known bool
 	done  Position     // archived up to here
 	file  *archiveFile // nil, or what comes after done
 }
 
-func newArchiver(in *exchange.Instrument, store Archive, every int) *archiver {
-	return &archiver{in: in, store: store, every: Position(every), maximum: ArchiveBytes}
+func newArchiver(in *exchange.Instrument, store Archive, every int, format TradesFormat) *archiver {
+	return &archiver{in: in, store: store, every: Position(every), format: format, maximum: ArchiveBytes}
 }
 
 // archived returns the position up to which whole files have been written.
@@ -91,7 +116,7 @@ func (a *archiver) start(ctx context.Context) (Position, error) {
 // add takes the next item, and writes the file when that fills it.
 func (a *archiver) add(ctx context.Context, c Committed) error {
 	if a.file == nil {
-		a.file = newArchiveFile(a.in, c)
+		a.file = newArchiveFile(a.in, c, a.format == nil)
 	}
 	a.file.add(a.in, c)
 	return a.write(ctx)
@@ -104,9 +129,8 @@ func (a *archiver) write(ctx context.Context) error {
 	if f.last()%a.every != 0 && f.bytes < a.maximum {
 		return nil
 	}
-	trades := f.name("trades", a.in, ".csv")
-	if err := a.store.Put(ctx, trades, f.trades); err != nil {
-		return fmt.Errorf("archiving %s: %w", trades, err)
+	if err := a.writeTrades(ctx); err != nil {
+		return err
 	}
 	name, data := f.name("journal", a.in, ".jnl"), f.close()
 	err := a.store.Put(ctx, name, data)
@@ -118,6 +142,35 @@ func (a *archiver) write(ctx context.Context) error {
 		return fmt.Errorf("archiving %s: %w", name, err)
 	}
 	a.done, a.file = f.last(), nil
+	return nil
+}
+
+func (a *archiver) writeTrades(ctx context.Context) error {
+	f := a.file
+	extension, data := ".csv", f.csv
+	if a.format != nil {
+		var err error
+		extension = a.format.Extension()
+		if data, err = a.format.Encode(a.in, f.trades); err != nil {
+			return fmt.Errorf("encoding the trades of items %d to %d: %w", f.first, f.last(), err)
+		}
+	}
+	name := f.name("trades", a.in, extension)
+	err := a.store.Put(ctx, name, data)
+	if errors.Is(err, ErrConflict) && a.format != nil {
+		// Another release may have written the same in another way.
+		there, errGet := a.store.Get(ctx, name)
+		if errGet == nil {
+			var trades []ArchivedTrade
+			if trades, errGet = a.format.Decode(a.in, there); errGet == nil && slices.Equal(trades, f.trades) {
+				return nil
+			}
+		}
+		err = errors.Join(err, errGet)
+	}
+	if err != nil {
+		return fmt.Errorf("archiving %s: %w", name, err)
+	}
 	return nil
 }
 
@@ -146,8 +199,9 @@ type archiveFile struct {
 	packed bytes.Buffer
 	packer *gzip.Writer // nil when closed
 	record []byte
-	trades []byte
-	write  *numberTexts
+	trades []ArchivedTrade // for a TradesFormat
+	csv    []byte          // without one
+	write  *numberTexts    // for csv
 }
 
 // packers are closed and may be used again: each is most of a megabyte.
@@ -158,9 +212,11 @@ var packers = sync.Pool{New: func() any {
 
 func (f *archiveFile) last() Position { return f.head.Position }
 
-func newArchiveFile(in *exchange.Instrument, c Committed) *archiveFile {
-	f := &archiveFile{first: c.Position(), day: dayPath(c.Batch().LastTime()), write: newNumberTexts(in),
-		trades: []byte("trade_id,time,price,size,notional,taker_side\n")}
+func newArchiveFile(in *exchange.Instrument, c Committed, csv bool) *archiveFile {
+	f := &archiveFile{first: c.Position(), day: dayPath(c.Batch().LastTime())}
+	if csv {
+		f.write, f.csv = newNumberTexts(in), []byte("trade_id,time,price,size,notional,taker_side\n")
+	}
 	// Speed counts: everything that is journaled goes through here.
 	f.packer = packers.Get().(*gzip.Writer)
 	f.packer.Reset(&f.packed)
@@ -194,14 +250,18 @@ func (f *archiveFile) add(in *exchange.Instrument, c Committed) {
 
 // trade adds a trade with what the public knows of it.
 func (f *archiveFile) trade(ev *exchange.Event) {
-	t := strconv.AppendUint(f.trades, uint64(ev.TradeID), 10)
+	if f.write == nil {
+		f.trades = append(f.trades, ArchivedTrade{ev.TradeID, ev.Time, ev.Price, ev.Qty, ev.Amount, ev.Side})
+		return
+	}
+	t := strconv.AppendUint(f.csv, uint64(ev.TradeID), 10)
 	t = appendTime(append(t, ','), ev.Time)
 	t = f.write.price.append(append(t, ','), int64(ev.Price))
 	t = f.write.qty.append(append(t, ','), int64(ev.Qty))
 	t = f.write.quote.append(append(t, ','), int64(ev.Amount))
 	t = append(t, ',')
 	t = append(t, SideText(ev.Side)...)
-	f.trades = append(t, '\n')
+	f.csv = append(t, '\n')
 }
 
 // close ends the compression and returns the file's bytes.

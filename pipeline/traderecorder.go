@@ -20,6 +20,9 @@ type TradeRecorderConfig struct {
 	// 0: DefaultArchiveEvery, at most MaxArchiveEvery. It may change between
 	// two runs: what is archived stays, and the next file goes on after it.
 	ArchiveEvery int
+	// TradesFormat is how the archive's trades are written; nil: as CSV. Parquet
+	// is in package adapters/parquet.
+	TradesFormat TradesFormat
 	// TrackedOrders is how many live orders of an instrument are kept at hand;
 	// 0: DefaultTrackedOrders.
 	TrackedOrders int
@@ -73,7 +76,7 @@ func NewTradeRecorder(cfg TradeRecorderConfig) (*TradeRecorder, error) {
 	}
 	for _, in := range cfg.Instruments {
 		r.trackers[in.ID()] = newTracker(in, cfg.Trades, cfg.TrackedOrders)
-		r.files[in.ID()] = newArchiver(in, cfg.Archive, cfg.ArchiveEvery)
+		r.files[in.ID()] = newArchiver(in, cfg.Archive, cfg.ArchiveEvery, cfg.TradesFormat)
 	}
 	return r, nil
 }

@@ -14,12 +14,13 @@ import (
 
 // The suite, over real WebSockets, the SDK's client and the stand-in's
 // management API. Direct delivers what waits together in one call: Merge is
-// high, because the suite's messages are none of the feed's.
+// high, because the suite's messages are none of the feed's, and the buffer has
+// room for what the suite pushes before it reads.
 func harness(table func(t testing.TB) apigateway.Table) exchangetest.PusherHarness {
 	var stands sync.Map
 	return exchangetest.PusherHarness{
 		Open: func(t testing.TB) pipeline.Pusher {
-			s := newStand(t, options{table: table(t), merge: 1 << 20})
+			s := newStand(t, options{table: table(t), merge: 1 << 20, buffer: 256})
 			stands.Store(s.Pusher, s)
 			return s.Pusher
 		},
