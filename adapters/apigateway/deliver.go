@@ -23,7 +23,7 @@ const (
 	FrameBytes      = 32 << 10
 	DefaultParallel = 32
 	MaxParallel     = 1024
-	DefaultTimeout  = 5 * time.Second
+	DefaultTimeout  = 2 * time.Second
 	DefaultMerge    = 1
 )
 
@@ -45,8 +45,8 @@ type DelivererConfig struct {
 	// calls of Deliver together when one is made after the other; 0:
 	// DefaultParallel, at most MaxParallel.
 	Parallel int
-	// Timeout is how long a connection may take for everything that one call
-	// of Deliver has for it; then it is closed. 0: DefaultTimeout.
+	// Timeout is how long a connection may take for one message, retries
+	// included; then it is closed. 0: DefaultTimeout.
 	Timeout time.Duration
 	// Merge is how many messages of one topic in one call of Deliver are
 	// posted as they are; when there are more they become one. 0: DefaultMerge.
@@ -189,8 +189,6 @@ func (d *Deliverer) address(ctx context.Context, out []push) (map[string][]*push
 // post sends messages to a connection, one after the other, and returns how
 // many it took. One that is gone, or takes too long, is none any more.
 func (d *Deliverer) post(ctx context.Context, id string, messages []*push) (n int, err error) {
-	limited, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
-	defer cancel()
 	for _, p := range messages {
 		kind := "u"
 		if p.To != "" {
@@ -201,7 +199,9 @@ func (d *Deliverer) post(ctx context.Context, id string, messages []*push) (n in
 			return n, err
 		}
 		for _, part := range parts {
+			limited, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 			_, err := d.cfg.API.PostToConnection(limited, &api.PostToConnectionInput{ConnectionId: aws.String(id), Data: part})
+			cancel()
 			if err != nil {
 				return n, d.failed(ctx, id, err)
 			}

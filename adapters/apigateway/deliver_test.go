@@ -84,7 +84,12 @@ func TestGoneConnectionsAreRemoved(t *testing.T) {
 func TestSlowConnectionsAreClosed(t *testing.T) {
 	for name, fault := range map[string]standin.Fault{"throttled": {Status: 429}, "hangs": {Hang: true}, "fails": {Status: 500}} {
 		t.Run(name, func(t *testing.T) {
-			s, q := queued(t)
+			q := &queue{}
+			o := options{sender: q}
+			if fault.Hang {
+				o.timeout = 2 * time.Second
+			}
+			s := newStand(t, o)
 			slow := s.subscribe(pipeline.ChannelTrades, 1, 0)
 			id := s.gateway.Connections()[0]
 			others := []*client{s.subscribe(pipeline.ChannelTrades, 1, 0), s.subscribe(pipeline.ChannelTrades, 1, 0)}

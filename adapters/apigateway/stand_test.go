@@ -45,7 +45,7 @@ var instruments = func() []*exchange.Instrument {
 
 func symbolOf(id exchange.InstrumentID) string { return fmt.Sprintf("B%d-USD", id) }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // stand is the whole way, from Pusher to clients.
 type stand struct {
@@ -99,6 +99,8 @@ type options struct {
 	sender apigateway.Sender // nil: Direct
 	merge  int
 	buffer int
+	// timeout is the Deliverer's; 0: one that no slow machine reaches.
+	timeout time.Duration
 }
 
 func newStand(t testing.TB, o options) *stand {
@@ -121,11 +123,13 @@ func newStand(t testing.TB, o options) *stand {
 	t.Cleanup(s.gateway.Close)
 	s.url = server.URL
 	client := api.New(api.Options{BaseEndpoint: aws.String(server.URL + "/stage"), Region: "eu-central-1", HTTPClient: server.Client(),
-		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), RetryMaxAttempts: 2,
-		Retryer: nil})
+		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), RetryMaxAttempts: 2})
+	if o.timeout == 0 {
+		o.timeout = patience
+	}
 	var err error
 	s.deliverer, err = apigateway.NewDeliverer(apigateway.DelivererConfig{Instruments: instruments, Table: s.table, API: client, Merge: o.merge,
-		Timeout: time.Second, Now: s.clock, Metrics: s.metrics})
+		Timeout: o.timeout, Now: s.clock, Metrics: s.metrics})
 	require.NoError(t, err)
 	if o.sender == nil {
 		direct := apigateway.NewDirect(s.deliverer)
