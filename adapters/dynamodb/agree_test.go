@@ -40,6 +40,7 @@ func kind(err error) string {
 
 // It does what package memory does, whatever happens to its requests.
 func TestAgreesWithMemory(t *testing.T) {
+	t.Parallel()
 	newClient(t, nil) // skips without the program
 	rapid.Check(t, func(rt *rapid.T) {
 		_, table := newTables(t)

@@ -136,6 +136,7 @@ func TestContention(t *testing.T) {
 
 // A call whose requests fail at any step does its work once, and says so.
 func TestBalancesFaults(t *testing.T) {
+	t.Parallel()
 	_, table := newTables(t)
 	w := &wire{}
 	b, ctx := newBalances(t, table, w), t.Context()
@@ -198,6 +199,7 @@ func TestBalancesFaults(t *testing.T) {
 // An account with more holds in one item than a transaction takes is booked in
 // several, wherever the first call ends.
 func TestManyHoldsOfOneAccount(t *testing.T) {
+	t.Parallel()
 	const holds = 230 // and 10 that are refused
 	settle := &pipeline.Settlement{Accounts: []pipeline.AccountSettlement{{Account: 7, Assets: []pipeline.AssetChange{{Asset: 1, Available: holds, Held: -holds}}}}}
 	a := &settle.Accounts[0]

@@ -69,7 +69,7 @@ func TestMain(m *testing.M) {
 var start func() (*standin.Server, error)
 
 // newClient returns a client of DynamoDB Local, over w unless that is nil.
-func newClient(t testing.TB, w *wire) *ddb.Client {
+func newClient(t testing.TB, w *wire, more ...func(*ddb.Options)) *ddb.Client {
 	t.Helper()
 	server, err := start()
 	if errors.Is(err, standin.ErrMissing) {
@@ -82,7 +82,7 @@ func newClient(t testing.TB, w *wire) *ddb.Client {
 		opts.HTTPClient = &http.Client{Transport: w}
 		opts.RetryMaxAttempts = 1 // what the package makes of it, not the client
 	}
-	return ddb.New(opts)
+	return ddb.New(opts, more...)
 }
 
 var transport = &http.Transport{MaxIdleConnsPerHost: 4 * dynamodb.MaxParallel}
@@ -135,10 +135,25 @@ func balances() exchangetest.Durable[pipeline.Balances] {
 	}
 }
 
-func TestJournal(t *testing.T)         { exchangetest.TestJournal(t, journals().Open) }
-func TestDurableJournal(t *testing.T)  { exchangetest.TestDurableJournal(t, journals()) }
-func TestBalances(t *testing.T)        { exchangetest.TestBalances(t, balances().Open) }
-func TestDurableBalances(t *testing.T) { exchangetest.TestDurableBalances(t, balances()) }
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	exchangetest.TestJournal(t, journals().Open)
+}
+
+func TestDurableJournal(t *testing.T) {
+	t.Parallel()
+	exchangetest.TestDurableJournal(t, journals())
+}
+
+func TestBalances(t *testing.T) {
+	t.Parallel()
+	exchangetest.TestBalances(t, balances().Open)
+}
+
+func TestDurableBalances(t *testing.T) {
+	t.Parallel()
+	exchangetest.TestDurableBalances(t, balances())
+}
 
 // fault is what happens to a request.
 type fault int

@@ -38,6 +38,7 @@ func reads(t testing.TB, j *dynamodb.Journal, want ...pipeline.Item) {
 
 // What fits into one item lies in one; what is a byte longer is cut.
 func TestSplitsAtTheEdge(t *testing.T) {
+	t.Parallel()
 	table, _ := newTables(t)
 	j := newJournal(t, table, nil)
 	var at pipeline.Head
@@ -68,6 +69,7 @@ func TestSplitsAtTheEdge(t *testing.T) {
 // Of writers that race with large items one wins each position, and nothing of
 // the others is left.
 func TestFencedPartsAreRemoved(t *testing.T) {
+	t.Parallel()
 	table, _ := newTables(t)
 	const writers, positions = 3, 4
 	var at pipeline.Head
@@ -99,6 +101,7 @@ func TestFencedPartsAreRemoved(t *testing.T) {
 
 // What a writer left that died among its parts goes away with Trim.
 func TestTrimRemovesWhatTheDeadLeft(t *testing.T) {
+	t.Parallel()
 	table, _ := newTables(t)
 	w := &wire{}
 	w.rule = func() func(string) fault {
@@ -147,6 +150,7 @@ func TestTrimRemovesWhatTheDeadLeft(t *testing.T) {
 
 // Whatever happens to a request, an item is there once, and Append says so.
 func TestJournalFaults(t *testing.T) {
+	t.Parallel()
 	table, _ := newTables(t)
 	w := &wire{}
 	j, ctx := newJournal(t, table, w), t.Context()
@@ -259,7 +263,7 @@ func TestDamagedJournal(t *testing.T) {
 	for name, mend := range map[string]func() func(){
 		"h":    func() func() { return put(record, "h", &types.AttributeValueMemberB{Value: []byte{1}}) },
 		"size": func() func() { return put(record, "size", &types.AttributeValueMemberN{Value: "-5"}) },
-		"item": func() func() { return put(part, "d", &types.AttributeValueMemberB{Value: []byte{1}}) },
+		"item": func() func() { return put(part, "d", &types.AttributeValueMemberB{Value: []byte{1, 2}}) },
 	} {
 		undo := mend()
 		_, err := j.Read(ctx, inst, 1, 1)
