@@ -79,7 +79,7 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 	}
 	if cfg.URL == "" {
-		return nil, fmt.Errorf("%w: URL is empty, expected postgres://...", pipeline.ErrInvalid)
+		return nil, fmt.Errorf("%w: URL is empty, expected postgres://host/database", pipeline.ErrInvalid)
 	}
 	if cfg.RetryFor == 0 {
 		cfg.RetryFor = DefaultRetryFor
