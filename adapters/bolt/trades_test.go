@@ -183,10 +183,12 @@ func (d *tradeDiffer) query(rt *rapid.T) {
 	}
 	limits := rapid.OneOf(rapid.IntRange(1, 4), rapid.SampledFrom([]int{0, -1, pipeline.MaxQueryRows, pipeline.MaxQueryRows + 1}))
 	limit := limits.Draw(rt, "limit")
+	digit := exchange.OrderID(rapid.Uint64Range(1, 9).Draw(rt, "last digit")) // of ids that are not as a venue makes them
 	for inst := range exchange.InstrumentID(4) {
 		read("recorded", func(s pipeline.TradeStore) (any, error) { return s.Recorded(ctx, inst) })
-		for n := range exchange.OrderID(130) {
+		for n := exchange.OrderID(0); n < 130; n += 10 {
 			read("by id", func(s pipeline.TradeStore) (any, error) { return s.OrderByID(ctx, inst, n) })
+			read("by id", func(s pipeline.TradeStore) (any, error) { return s.OrderByID(ctx, inst, n+digit) })
 		}
 		since, before := exchange.Time(rapid.Int64Range(0, 100e9).Draw(rt, "since")), exchange.TradeID(rapid.Uint64Range(0, 9).Draw(rt, "before"))
 		read("trades", func(s pipeline.TradeStore) (any, error) {
