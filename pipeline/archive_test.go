@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -434,4 +435,74 @@ func TestTradeRecordersAtOnce(t *testing.T) {
 	r.everyTradeOnce(t, ch)
 	r.read(60)
 	assert.Len(t, r.names("journal/"), 15)
+}
+
+// lines is a TradesFormat: a line for each trade, after one that may differ.
+type lines struct{ first string }
+
+func (lines) Extension() string { return ".lines" }
+
+func (f lines) Encode(_ *exchange.Instrument, trades []pipeline.ArchivedTrade) ([]byte, error) {
+	if f.first == "broken" {
+		return nil, errFlaw
+	}
+	return fmt.Appendf(nil, "%s\n%v", f.first, trades), nil
+}
+
+func (f lines) Decode(_ *exchange.Instrument, data []byte) ([]pipeline.ArchivedTrade, error) {
+	_, rest, ok := strings.Cut(string(data), "\n")
+	if !ok {
+		return nil, pipeline.ErrEncoding
+	}
+	var trades []pipeline.ArchivedTrade
+	for _, word := range strings.Split(strings.Trim(rest, "[]"), "} ") {
+		var t pipeline.ArchivedTrade
+		if _, err := fmt.Sscanf(strings.Trim(word, "{}"), "%d %d %d %d %d", &t.ID, &t.Time, &t.Price, &t.Qty, &t.Amount); err != nil {
+			return nil, pipeline.ErrEncoding
+		}
+		t.Side = exchange.Buy
+		trades = append(trades, t)
+	}
+	return trades, nil
+}
+
+// Trades may be written in another format. What another release of it wrote is
+// as good when it has the same trades.
+func TestArchiveTradesFormat(t *testing.T) {
+	ctx := context.Background()
+	r := newRegistry(t, 1, 100)
+	sell := exchange.LimitOrder(1, 1, exchange.Sell, 101, 7)
+	sell.ID, sell.Held, sell.Time = plainID(1), 7, 1_600_000_000_123_456_789
+	buy := exchange.LimitOrder(1, 2, exchange.Buy, 110, 5)
+	buy.ID, buy.Held, buy.Time = plainID(2), 600, 1_600_000_000_123_456_789
+	r.apply(pipeline.Message{Command: sell})
+	r.apply(pipeline.Message{Command: buy})
+	r.commit()
+	const name = "trades/B1-USD.1/2020/09/13/00000000000000000001-00000000000000000001.lines"
+	use := func(first string) error {
+		r.cfg.TradesFormat = lines{first}
+		r.cfg.Archive = &hiddenArchive{r.archive}
+		r.restart()
+		return r.handle()
+	}
+	assert.ErrorIs(t, use("broken"), errFlaw)
+	assert.Empty(t, r.names(""))
+	require.NoError(t, use("one"))
+	data, err := r.archive.Get(ctx, name)
+	require.NoError(t, err)
+	want := pipeline.ArchivedTrade{ID: 1, Time: 1_600_000_000_123_456_789, Price: 101, Qty: 5, Amount: 505, Side: exchange.Buy}
+	got, err := lines{}.Decode(r.in, data)
+	require.NoError(t, err)
+	assert.Equal(t, []pipeline.ArchivedTrade{want}, got)
+	require.NoError(t, use("two"), "the same trades")
+	other := memory.NewArchive()
+	require.NoError(t, other.Put(ctx, name, []byte("one\n[{1 1 1 1 1 1}]")))
+	r.archive.Archive = other
+	assert.ErrorIs(t, use("two"), pipeline.ErrConflict)
+	other = memory.NewArchive()
+	require.NoError(t, other.Put(ctx, name, []byte("x")))
+	r.archive.Archive = other
+	err = use("two")
+	assert.ErrorIs(t, err, pipeline.ErrConflict)
+	assert.ErrorIs(t, err, pipeline.ErrEncoding)
 }

@@ -166,7 +166,7 @@ func (s *Server) Connections() []string {
 // Cut breaks a connection without a word, as a network would.
 func (s *Server) Cut(id string) {
 	if c := s.find(id); c != nil {
-		_ = c.ws.CloseNow() // it is broken
+		c.cancel(nil)
 	}
 }
 
@@ -220,23 +220,23 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	base.Authorizer = answer.Authorizer
 	gone := base
 	gone.Kind, gone.RouteKey = Disconnect, "$disconnect"
-	// API Gateway does not look at the origin; the handler may.
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
-	if err != nil {
-		_, _ = s.cfg.Handle(context.WithoutCancel(s.ctx), gone) // best effort, as on AWS
-		return
-	}
-	ws.SetReadLimit(MessageBytes)
-	ctx, cancel := context.WithCancelCause(s.ctx)
-	reads, cut := context.WithCancel(context.Background())
-	c.ws, c.ctx, c.cancel, c.io, c.cut = ws, ctx, cancel, reads, cut
+	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
+	c.io, c.cut = context.WithCancel(context.Background())
+	defer c.cut()
+	// From here on it may be posted to: the client may know its id as soon as
+	// it is taken.
 	s.mu.Lock()
 	s.conns[c.id] = c
 	s.mu.Unlock()
+	// API Gateway does not look at the origin; the handler may.
+	c.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	var wg sync.WaitGroup
-	wg.Go(func() { s.write(c) })
-	s.read(c, base)
-	cancel(nil)
+	if err == nil {
+		c.ws.SetReadLimit(MessageBytes)
+		wg.Go(func() { s.write(c) })
+		s.read(c, base)
+	}
+	c.cancel(nil)
 	s.mu.Lock()
 	delete(s.conns, c.id)
 	s.mu.Unlock()
