@@ -1,9 +1,13 @@
-// Package adapters is the root of the module that will connect the exchange
-// to the outside: files, queues, databases, object stores and sockets, on one
-// machine and on AWS, each in a package of its own.
+// Package adapters is the root of the module that connects the exchange to the
+// outside: files, queues, databases, object stores and sockets, on one machine
+// and on AWS, each in a package of its own, so that nobody compiles what he does
+// not use. Package pipeline of the root module has the ports.
 //
-// There is nothing in it yet. The adapters come with a later release; the
-// module exists so that its path, its place in the workspace and its release
-// tags are settled, and so that none of its future dependencies ever reaches
-// those who import only the core, github.com/castlecloud/exchange.
+//	bolt, files         one machine: a journal, balances, trades and an archive on disk
+//	dynamodb            Journal and Balances
+//	sqs                 CommandQueue
+//	s3, parquet         Archive, and its trades for analysts
+//	apigateway          Pusher to the clients of an API Gateway WebSocket API
+//	cloudwatch          Metrics
+//	standin             what stands in for the services of AWS in tests and locally
 package adapters

@@ -387,6 +387,8 @@ func TestFeed(t *testing.T) {
 			"snapshot100 snapshot5 update6 update101 | 0"},
 		{"other complaints are told", `s.open(); s.say({type: 'error', code: 'unknown_symbol', channel: 'book', symbol: 'A'}); out.push(take())`,
 			"error unknown_symbol"},
+		{"a message in parts", `s.open(); const t = JSON.stringify(book('snapshot', 5, 0)); const part = (id, part, data) => s.say({type: 'part', id, part, parts: 3, data}); part('a', 1, t.slice(0, 9)); part('b', 2, 'lost'); part('a', 2, t.slice(9, 20)); out.push(take()); part('a', 3, t.slice(20)); s.say(book('update', 7, 5)); part('a', 3, 'again'); part('c', 1, 'x'); part('c', 3, 'y'); out.push(take(), feed.stats.gaps)`,
+			" | snapshot5 update7 | 0"},
 		{"no snapshot to be had now", `s.open(); s.asked(); s.say({type: 'error', code: 'unavailable', channel: 'book', symbol: 'A'}); out.push(take()); waits[0][0](); out.push(s.asked())`,
 			" | subscribe book A"},
 	} {

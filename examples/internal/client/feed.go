@@ -16,8 +16,9 @@ const MaxFeedBytes = 16 << 20
 // Feed is a connection to the venue's WebSocket. One goroutine may read and
 // another write.
 type Feed struct {
-	conn *websocket.Conn
-	buf  bytes.Buffer
+	conn  *websocket.Conn
+	buf   bytes.Buffer
+	parts pipeline.FeedJoiner
 }
 
 // Dial opens a connection to the feed.
@@ -92,13 +93,21 @@ func (f *Feed) ask(ctx context.Context, message map[string]string, want string) 
 
 // Read waits for a message. It is good until the next Read.
 func (f *Feed) Read(ctx context.Context) ([]byte, error) {
-	_, r, err := f.conn.Reader(ctx)
-	if err == nil {
-		f.buf.Reset()
-		_, err = f.buf.ReadFrom(r)
+	for {
+		_, r, err := f.conn.Reader(ctx)
+		if err == nil {
+			f.buf.Reset()
+			_, err = f.buf.ReadFrom(r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the feed: %w", err)
+		}
+		data, err := f.parts.Join(f.buf.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("reading the feed: %w", err)
+		}
+		if data != nil {
+			return data, nil
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the feed: %w", err)
-	}
-	return f.buf.Bytes(), nil
 }

@@ -14,21 +14,6 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Codes of errors and closings. They are part of the API.
-const (
-	CodeInvalidMessage       = "invalid_message"
-	CodeUnknownChannel       = "unknown_channel"
-	CodeUnknownSymbol        = "unknown_symbol"
-	CodeUnauthorized         = "unauthorized"
-	CodeTokenExpired         = "token_expired"
-	CodeNotSubscribed        = "not_subscribed"
-	CodeTooManySubscriptions = "too_many_subscriptions"
-	CodeRateLimited          = "rate_limited"
-	CodeSlowReader           = "slow_reader"
-	CodeUnavailable          = "unavailable"
-	CodeGoingAway            = "going_away"
-)
-
 // sub is one subscription of one connection to one stream.
 type sub struct {
 	conn   *conn
@@ -135,9 +120,9 @@ func (c *conn) read() {
 		}
 		switch {
 		case !limit.AllowN(c.hub.cfg.Now(), 1):
-			c.close(websocket.StatusPolicyViolation, CodeRateLimited)
+			c.close(websocket.StatusPolicyViolation, pipeline.FeedRateLimited)
 		case kind != websocket.MessageText:
-			c.close(websocket.StatusUnsupportedData, CodeInvalidMessage)
+			c.close(websocket.StatusUnsupportedData, pipeline.FeedInvalidMessage)
 		default:
 			c.handle(data)
 		}
@@ -170,7 +155,7 @@ func (c *conn) ping() {
 // drop closes a reader who is too slow.
 func (c *conn) drop() {
 	c.dropped.Do(func() { c.hub.cfg.Metrics.Count(MetricDropped, 0, 1) })
-	c.close(websocket.StatusPolicyViolation, CodeSlowReader)
+	c.close(websocket.StatusPolicyViolation, pipeline.FeedSlowReader)
 }
 
 // write sends what is queued until the connection ends, and then closes it.
@@ -200,7 +185,7 @@ func (c *conn) write() {
 	if !errors.As(context.Cause(c.ctx), &why) {
 		why = closing{websocket.StatusNormalClosure, ""}
 		if c.hub.ctx.Err() != nil {
-			why = closing{websocket.StatusGoingAway, CodeGoingAway}
+			why = closing{websocket.StatusGoingAway, pipeline.FeedGoingAway}
 		}
 	}
 	// It waits some seconds for the client's answer, and then closes anyway.
@@ -287,7 +272,7 @@ func (c *conn) sendSnapshot(it *item) {
 		if c.ctx.Err() == nil {
 			c.hub.cfg.Logger.Warn("snapshot", "channel", string(s.key.channel), "symbol", s.market.symbol(), "error", err)
 			c.unsubscribe([]*sub{s})
-			c.transmit(errorMessage(CodeUnavailable, "no snapshot can be had now, subscribe again later", s.key.channel, s.market.symbol()))
+			c.transmit(errorMessage(pipeline.FeedUnavailable, "no snapshot can be had now, subscribe again later", s.key.channel, s.market.symbol()))
 		}
 		return
 	}
@@ -311,7 +296,7 @@ func (c *conn) offer(s *sub, p *pipeline.Push) {
 		return
 	}
 	it := &item{sub: s, push: p}
-	if whole(s.key.channel) {
+	if s.key.channel.Whole() {
 		s.waiting = it
 	}
 	c.add(it)
@@ -442,7 +427,7 @@ func (c *conn) expire() {
 	for _, s := range c.dropSubs(func(s *sub) bool { return s.key.account != 0 }) {
 		s.market.remove(s)
 	}
-	c.transmit(errorMessage(CodeTokenExpired, "the token has ended, authenticate again", "", ""))
+	c.transmit(errorMessage(pipeline.FeedTokenExpired, "the token has ended, authenticate again", "", ""))
 }
 
 func (c *conn) account() exchange.AccountID {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
+
+	"github.com/castlecloud/exchange/pipeline"
 )
 
 // Whatever a client sends is answered, by one message or by as many snapshots
@@ -33,7 +35,7 @@ func FuzzMessage(f *testing.F) {
 			if it.snapshot {
 				continue
 			}
-			var m reply
+			var m pipeline.FeedReply
 			if err := json.Unmarshal(it.data, &m); err != nil || m.Type == "" || m.Type == "error" && (m.Code == "" || m.Message == "") {
 				t.Fatalf("answered %s", it.data)
 			}

@@ -9,25 +9,6 @@ import (
 
 var publicChannels = [...]pipeline.Channel{pipeline.ChannelBook, pipeline.ChannelTrades, pipeline.ChannelTicker, pipeline.ChannelCandles}
 
-func isPrivate(channel pipeline.Channel) bool {
-	return channel == pipeline.ChannelOrders || channel == pipeline.ChannelBalances
-}
-
-func isPublic(channel pipeline.Channel) bool {
-	for _, c := range publicChannels {
-		if c == channel {
-			return true
-		}
-	}
-	return false
-}
-
-// whole reports whether a message of the channel says everything, so that only
-// the latest counts.
-func whole(channel pipeline.Channel) bool {
-	return channel == pipeline.ChannelTicker || channel == pipeline.ChannelBalances
-}
-
 // market is one instrument's part of the hub, or what belongs to none. Its
 // lock comes before that of a connection.
 type market struct {
@@ -83,7 +64,7 @@ func (m *market) give(messages []pipeline.Push) {
 		if s == nil || p.Seq <= s.last {
 			continue // nobody has ever listened, or it is from before this process
 		}
-		if s.last = p.Seq; !whole(p.Channel) {
+		if s.last = p.Seq; !p.Channel.Whole() {
 			s.add(p, m.limits.RingMessages)
 		}
 		for sub := range s.subs {
@@ -135,7 +116,7 @@ func (m *market) join(s *sub, resume *uint64, first func(resumed bool)) {
 	}
 	st.subs[s] = struct{}{}
 	m.forgetIdle(s.key)
-	if resume != nil && !whole(s.key.channel) {
+	if resume != nil && !s.key.channel.Whole() {
 		if ring, ok := st.after(*resume, m.seq); ok {
 			first(true)
 			s.conn.resume(s, *resume, ring)
@@ -151,7 +132,7 @@ func (m *market) remove(s *sub) {
 	defer m.mu.Unlock()
 	st := m.streams[s.key]
 	delete(st.subs, s)
-	if len(st.subs) > 0 || !isPrivate(s.key.channel) {
+	if len(st.subs) > 0 || !s.key.channel.Private() {
 		return
 	}
 	m.idle = append(m.idle, s.key)

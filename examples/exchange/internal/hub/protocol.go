@@ -1,51 +1,14 @@
 package hub
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"sort"
 	"time"
 
 	"github.com/castlecloud/exchange/examples/internal/auth"
 	"github.com/castlecloud/exchange/pipeline"
 )
-
-// request is a message of the client.
-type request struct {
-	Op      string           `json:"op"`
-	Channel pipeline.Channel `json:"channel"`
-	Symbol  string           `json:"symbol"`
-	Seq     *uint64          `json:"seq"`
-	Token   string           `json:"token"`
-}
-
-// reply is a message of the connection's own.
-type reply struct {
-	Type      string           `json:"type"`
-	Channel   pipeline.Channel `json:"channel,omitempty"`
-	Symbol    string           `json:"symbol,omitempty"`
-	Resumed   bool             `json:"resumed,omitempty"`
-	Code      string           `json:"code,omitempty"`
-	Message   string           `json:"message,omitempty"`
-	Time      string           `json:"time,omitempty"`
-	ExpiresAt string           `json:"expires_at,omitempty"`
-}
-
-// beat is the heartbeat.
-type beat struct {
-	Type          string            `json:"type"`
-	Time          string            `json:"time"`
-	Seqs          map[string]uint64 `json:"seqs"`
-	Subscriptions []beatSub         `json:"subscriptions"`
-}
-
-type beatSub struct {
-	Channel pipeline.Channel `json:"channel"`
-	Symbol  string           `json:"symbol,omitempty"`
-	Seq     uint64           `json:"seq"`
-}
 
 func encode(v any) []byte {
 	data, err := json.Marshal(v)
@@ -56,28 +19,20 @@ func encode(v any) []byte {
 }
 
 func errorMessage(code, message string, channel pipeline.Channel, symbol string) []byte {
-	return encode(reply{Type: "error", Code: code, Message: message, Channel: channel, Symbol: symbol})
+	return encode(pipeline.FeedErrorReply(code, message, channel, symbol))
 }
 
 func gapMessage(s *sub) []byte {
-	return encode(reply{Type: "gap", Channel: s.key.channel, Symbol: s.market.symbol(), Code: CodeSlowReader})
+	return encode(pipeline.FeedReply{Type: "gap", Channel: s.key.channel, Symbol: s.market.symbol(), Code: pipeline.FeedSlowReader})
 }
 
 func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // handle answers one message of the client.
 func (c *conn) handle(data []byte) {
-	var req request
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&req)
-	if err == nil {
-		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the message")
-		}
-	}
+	req, err := pipeline.ParseFeedRequest(data)
 	if err != nil {
-		c.say(errorMessage(CodeInvalidMessage, err.Error(), "", ""))
+		c.say(errorMessage(pipeline.FeedInvalidMessage, err.Error(), "", ""))
 		return
 	}
 	switch req.Op {
@@ -86,9 +41,9 @@ func (c *conn) handle(data []byte) {
 	case "subscribe", "unsubscribe":
 		c.subscription(&req)
 	case "ping":
-		c.say(encode(reply{Type: "pong", Time: timeText(c.hub.cfg.Now())}))
+		c.say(encode(pipeline.FeedReply{Type: "pong", Time: timeText(c.hub.cfg.Now())}))
 	default:
-		c.say(errorMessage(CodeInvalidMessage, "op: expected auth, subscribe, unsubscribe or ping", "", ""))
+		c.say(errorMessage(pipeline.FeedInvalidMessage, "op: expected auth, subscribe, unsubscribe or ping", "", ""))
 	}
 }
 
@@ -99,48 +54,36 @@ func (c *conn) authenticate(token string) {
 	c.mu.Unlock()
 	switch {
 	case errors.Is(err, auth.ErrExpired):
-		c.say(errorMessage(CodeTokenExpired, "the token has ended", "", ""))
+		c.say(errorMessage(pipeline.FeedTokenExpired, "the token has ended", "", ""))
 		return
 	case err != nil:
-		c.say(errorMessage(CodeUnauthorized, "no token of this venue", "", ""))
+		c.say(errorMessage(pipeline.FeedUnauthorized, "no token of this venue", "", ""))
 		return
 	case had != 0 && had != id.Account:
-		c.say(errorMessage(CodeUnauthorized, "the connection belongs to another account, open a new one", "", ""))
+		c.say(errorMessage(pipeline.FeedUnauthorized, "the connection belongs to another account, open a new one", "", ""))
 		return
 	}
 	c.mu.Lock()
 	c.identity = id
 	c.mu.Unlock()
-	c.say(encode(reply{Type: "authenticated", ExpiresAt: timeText(id.Expires)}))
+	c.say(encode(pipeline.FeedReply{Type: "authenticated", ExpiresAt: timeText(id.Expires)}))
 }
 
 // subscription subscribes or unsubscribes.
-func (c *conn) subscription(req *request) {
+func (c *conn) subscription(req *pipeline.FeedRequest) {
 	fail := func(code, message string) { c.say(errorMessage(code, message, req.Channel, req.Symbol)) }
-	key := streamKey{channel: req.Channel}
-	switch {
-	case isPrivate(req.Channel):
-		if key.account = c.account(); key.account == 0 {
-			fail(CodeUnauthorized, "authenticate first")
-			return
-		}
-	case !isPublic(req.Channel):
-		fail(CodeUnknownChannel, "channel: expected book, trades, ticker, candles, orders or balances")
+	to, refused := pipeline.FeedTargetOf(req, c.account(), c.hub.cfg.Instruments)
+	if refused != nil {
+		c.say(encode(*refused))
 		return
 	}
-	markets := c.hub.ordered
-	m := c.hub.symbols[req.Symbol]
-	switch {
-	case req.Channel == pipeline.ChannelBalances && req.Symbol != "":
-		fail(CodeUnknownSymbol, "symbol: balances are of the account, expected none")
-		return
-	case req.Channel == pipeline.ChannelBalances:
-		markets = []*market{c.hub.markets[0]}
-	case m != nil:
-		markets = []*market{m}
-	case req.Symbol != "" || req.Channel != pipeline.ChannelOrders:
-		fail(CodeUnknownSymbol, "symbol: expected that of a product")
-		return
+	key := streamKey{to.Channel, to.Account}
+	markets := []*market{c.hub.markets[0]}
+	if to.Channel != pipeline.ChannelBalances {
+		markets = markets[:0]
+		for _, in := range to.Instruments {
+			markets = append(markets, c.hub.markets[in.ID()])
+		}
 	}
 	if req.Op == "unsubscribe" {
 		subs := c.dropSubs(func(s *sub) bool {
@@ -150,19 +93,15 @@ func (c *conn) subscription(req *request) {
 			s.market.remove(s)
 		}
 		if len(subs) == 0 {
-			fail(CodeNotSubscribed, "there is no such subscription")
+			fail(pipeline.FeedNotSubscribed, "there is no such subscription")
 			return
 		}
-		c.say(encode(reply{Type: "unsubscribed", Channel: req.Channel, Symbol: req.Symbol}))
-		return
-	}
-	if req.Seq != nil && len(markets) > 1 {
-		fail(CodeInvalidMessage, "seq: it belongs to one symbol, and symbol says none")
+		c.say(encode(pipeline.FeedReply{Type: "unsubscribed", Channel: req.Channel, Symbol: req.Symbol}))
 		return
 	}
 	subs, old, ok := c.makeSubs(key, markets)
 	if !ok {
-		fail(CodeTooManySubscriptions, "unsubscribe from something first")
+		fail(pipeline.FeedTooManySubscriptions, "unsubscribe from something first")
 		return
 	}
 	for _, s := range old {
@@ -171,7 +110,7 @@ func (c *conn) subscription(req *request) {
 	for i, s := range subs {
 		s.market.join(s, req.Seq, func(resumed bool) {
 			if i == 0 {
-				c.say(encode(reply{Type: "subscribed", Channel: req.Channel, Symbol: req.Symbol, Resumed: resumed}))
+				c.say(encode(pipeline.FeedReply{Type: "subscribed", Channel: req.Channel, Symbol: req.Symbol, Resumed: resumed}))
 			}
 		})
 	}
@@ -203,13 +142,13 @@ func (c *conn) makeSubs(key streamKey, markets []*market) (subs, old []*sub, ok 
 
 // heartbeat says how far everything is that the connection is subscribed to.
 func (c *conn) heartbeat() []byte {
-	b := beat{Type: "heartbeat", Time: timeText(c.hub.cfg.Now()), Seqs: map[string]uint64{}, Subscriptions: []beatSub{}}
+	b := pipeline.FeedHeartbeat{Type: "heartbeat", Time: timeText(c.hub.cfg.Now()), Seqs: map[string]uint64{}, Subscriptions: []pipeline.FeedSubscription{}}
 	c.mu.Lock()
 	for _, s := range c.subs {
 		if s.market.in != nil {
 			b.Seqs[s.market.symbol()] = 0
 		}
-		b.Subscriptions = append(b.Subscriptions, beatSub{s.key.channel, s.market.symbol(), s.seq})
+		b.Subscriptions = append(b.Subscriptions, pipeline.FeedSubscription{Channel: s.key.channel, Symbol: s.market.symbol(), Seq: s.seq})
 	}
 	c.mu.Unlock()
 	for symbol := range b.Seqs {

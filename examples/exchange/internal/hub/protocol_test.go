@@ -19,28 +19,28 @@ func TestMessagesThatAreWrong(t *testing.T) {
 	s := newStand(t, Limits{MessageRate: 1000})
 	c := s.dial()
 	for _, tc := range []struct{ name, send, code string }{
-		{"nothing", ``, CodeInvalidMessage},
-		{"no JSON", `{`, CodeInvalidMessage},
-		{"no object", `[]`, CodeInvalidMessage},
-		{"null", `null`, CodeInvalidMessage},
-		{"two objects", `{"op":"ping"}{"op":"ping"}`, CodeInvalidMessage},
-		{"unknown field", `{"op":"ping","x":1}`, CodeInvalidMessage},
-		{"wrong type", `{"op":1}`, CodeInvalidMessage},
-		{"negative seq", `{"op":"subscribe","channel":"book","symbol":"BTC-USD","seq":-1}`, CodeInvalidMessage},
-		{"seq a text", `{"op":"subscribe","channel":"book","symbol":"BTC-USD","seq":"1"}`, CodeInvalidMessage},
-		{"no op", `{}`, CodeInvalidMessage},
-		{"unknown op", `{"op":"dance"}`, CodeInvalidMessage},
-		{"deep", strings.Repeat(`{"op":`, 500), CodeInvalidMessage},
-		{"no channel", `{"op":"subscribe","symbol":"BTC-USD"}`, CodeUnknownChannel},
-		{"unknown channel", `{"op":"subscribe","channel":"x","symbol":"BTC-USD"}`, CodeUnknownChannel},
-		{"no symbol", `{"op":"subscribe","channel":"book"}`, CodeUnknownSymbol},
-		{"unknown symbol", `{"op":"subscribe","channel":"book","symbol":"X"}`, CodeUnknownSymbol},
-		{"orders without auth", `{"op":"subscribe","channel":"orders","symbol":"BTC-USD"}`, CodeUnauthorized},
-		{"balances without auth", `{"op":"subscribe","channel":"balances"}`, CodeUnauthorized},
-		{"not subscribed", `{"op":"unsubscribe","channel":"book","symbol":"BTC-USD"}`, CodeNotSubscribed},
-		{"no token", `{"op":"auth"}`, CodeUnauthorized},
-		{"bad token", `{"op":"auth","token":"x"}`, CodeUnauthorized},
-		{"old token", `{"op":"auth","token":"expired"}`, CodeTokenExpired},
+		{"nothing", ``, pipeline.FeedInvalidMessage},
+		{"no JSON", `{`, pipeline.FeedInvalidMessage},
+		{"no object", `[]`, pipeline.FeedInvalidMessage},
+		{"null", `null`, pipeline.FeedInvalidMessage},
+		{"two objects", `{"op":"ping"}{"op":"ping"}`, pipeline.FeedInvalidMessage},
+		{"unknown field", `{"op":"ping","x":1}`, pipeline.FeedInvalidMessage},
+		{"wrong type", `{"op":1}`, pipeline.FeedInvalidMessage},
+		{"negative seq", `{"op":"subscribe","channel":"book","symbol":"BTC-USD","seq":-1}`, pipeline.FeedInvalidMessage},
+		{"seq a text", `{"op":"subscribe","channel":"book","symbol":"BTC-USD","seq":"1"}`, pipeline.FeedInvalidMessage},
+		{"no op", `{}`, pipeline.FeedInvalidMessage},
+		{"unknown op", `{"op":"dance"}`, pipeline.FeedInvalidMessage},
+		{"deep", strings.Repeat(`{"op":`, 500), pipeline.FeedInvalidMessage},
+		{"no channel", `{"op":"subscribe","symbol":"BTC-USD"}`, pipeline.FeedUnknownChannel},
+		{"unknown channel", `{"op":"subscribe","channel":"x","symbol":"BTC-USD"}`, pipeline.FeedUnknownChannel},
+		{"no symbol", `{"op":"subscribe","channel":"book"}`, pipeline.FeedUnknownSymbol},
+		{"unknown symbol", `{"op":"subscribe","channel":"book","symbol":"X"}`, pipeline.FeedUnknownSymbol},
+		{"orders without auth", `{"op":"subscribe","channel":"orders","symbol":"BTC-USD"}`, pipeline.FeedUnauthorized},
+		{"balances without auth", `{"op":"subscribe","channel":"balances"}`, pipeline.FeedUnauthorized},
+		{"not subscribed", `{"op":"unsubscribe","channel":"book","symbol":"BTC-USD"}`, pipeline.FeedNotSubscribed},
+		{"no token", `{"op":"auth"}`, pipeline.FeedUnauthorized},
+		{"bad token", `{"op":"auth","token":"x"}`, pipeline.FeedUnauthorized},
+		{"old token", `{"op":"auth","token":"expired"}`, pipeline.FeedTokenExpired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c.send(tc.send)
@@ -54,13 +54,13 @@ func TestMessagesThatAreWrong(t *testing.T) {
 
 	c.login(7)
 	c.send(`{"op":"subscribe","channel":"orders","symbol":"X"}`)
-	assert.Equal(t, CodeUnknownSymbol, c.expect("error").Code)
+	assert.Equal(t, pipeline.FeedUnknownSymbol, c.expect("error").Code)
 	c.send(`{"op":"subscribe","channel":"balances","symbol":"BTC-USD"}`)
-	assert.Equal(t, CodeUnknownSymbol, c.expect("error").Code)
+	assert.Equal(t, pipeline.FeedUnknownSymbol, c.expect("error").Code)
 	c.send(`{"op":"subscribe","channel":"orders","seq":1}`)
-	assert.Equal(t, CodeInvalidMessage, c.expect("error").Code)
+	assert.Equal(t, pipeline.FeedInvalidMessage, c.expect("error").Code)
 	c.send(`{"op":"auth","token":"account 8"}`)
-	assert.Equal(t, CodeUnauthorized, c.expect("error").Code, "another account on the same connection")
+	assert.Equal(t, pipeline.FeedUnauthorized, c.expect("error").Code, "another account on the same connection")
 	c.send(`{"op":"auth","token":"account 7"}`)
 	assert.Equal(t, "2026-01-02T04:04:05Z", c.expect("authenticated").ExpiresAt, "the same account, a fresh token")
 }
@@ -111,7 +111,7 @@ func TestNoSnapshotToBeHad(t *testing.T) {
 	c.send(`{"op":"subscribe","channel":"book","symbol":"BTC-USD"}`)
 	c.expect("subscribed")
 	m := c.expect("error")
-	assert.Equal(t, []string{CodeUnavailable, "book", "BTC-USD"}, []string{m.Code, m.Channel, m.Symbol})
+	assert.Equal(t, []string{pipeline.FeedUnavailable, "book", "BTC-USD"}, []string{m.Code, m.Channel, m.Symbol})
 	s.push(pipeline.ChannelBook, 1, 0, 0)
 	s.mu.Lock()
 	s.fail = nil
@@ -151,7 +151,7 @@ func TestPrivateChannels(t *testing.T) {
 	alice.send(`{"op":"unsubscribe","channel":"orders"}`)
 	alice.expect("unsubscribed")
 	alice.send(`{"op":"unsubscribe","channel":"orders","symbol":"BTC-USD"}`)
-	assert.Equal(t, CodeNotSubscribed, alice.expect("error").Code)
+	assert.Equal(t, pipeline.FeedNotSubscribed, alice.expect("error").Code)
 }
 
 func TestBalances(t *testing.T) {
@@ -181,12 +181,12 @@ func TestTokenEnds(t *testing.T) {
 	s.push(pipeline.ChannelOrders, 1, 7, 0)
 	c.expect("update")
 	s.advance(1)
-	assert.Equal(t, CodeTokenExpired, c.expect("error").Code)
+	assert.Equal(t, pipeline.FeedTokenExpired, c.expect("error").Code)
 	s.push(pipeline.ChannelOrders, 1, 7, 0)
 	s.push(pipeline.ChannelBook, 1, 0, 0)
 	assert.Equal(t, "book", c.expect("update").Channel, "what is public goes on")
 	c.send(`{"op":"subscribe","channel":"orders","symbol":"BTC-USD"}`)
-	assert.Equal(t, CodeUnauthorized, c.expect("error").Code)
+	assert.Equal(t, pipeline.FeedUnauthorized, c.expect("error").Code)
 	c.login(8)
 	c.subscribe("orders", "BTC-USD")
 }
@@ -205,7 +205,7 @@ func TestHeartbeat(t *testing.T) {
 		m, err := c.read()
 		require.NoError(t, err)
 		return m.Type == "heartbeat" && assert.ObjectsAreEqual(map[string]uint64{"BTC-USD": 2}, m.Seqs) &&
-			assert.ObjectsAreEqual([]beatSub{{"book", "BTC-USD", 2}, {"trades", "BTC-USD", 0}}, m.Subscriptions)
+			assert.ObjectsAreEqual([]pipeline.FeedSubscription{{Channel: "book", Symbol: "BTC-USD", Seq: 2}, {Channel: "trades", Symbol: "BTC-USD", Seq: 0}}, m.Subscriptions)
 	}, patience, time.Microsecond)
 }
 
@@ -218,10 +218,10 @@ func TestClientLimits(t *testing.T) {
 		c.subscribe("book", "BTC-USD") // afresh, and still one
 		c.subscribe("book", "ETH-USD")
 		c.send(`{"op":"subscribe","channel":"orders"}`) // two of them
-		assert.Equal(t, CodeTooManySubscriptions, c.expect("error").Code)
+		assert.Equal(t, pipeline.FeedTooManySubscriptions, c.expect("error").Code)
 		c.subscribe("trades", "BTC-USD")
 		c.send(`{"op":"subscribe","channel":"trades","symbol":"ETH-USD"}`)
-		assert.Equal(t, CodeTooManySubscriptions, c.expect("error").Code)
+		assert.Equal(t, pipeline.FeedTooManySubscriptions, c.expect("error").Code)
 	})
 	t.Run("message size", func(t *testing.T) {
 		s := newStand(t, Limits{MessageBytes: 100})
@@ -245,7 +245,7 @@ func TestClientLimits(t *testing.T) {
 		c.send(`{"op":"ping"}`)
 		code, reason := c.closed()
 		assert.Equal(t, websocket.StatusPolicyViolation, code)
-		assert.Equal(t, CodeRateLimited, reason)
+		assert.Equal(t, pipeline.FeedRateLimited, reason)
 	})
 	t.Run("binary", func(t *testing.T) {
 		s := newStand(t, Limits{})
@@ -253,7 +253,7 @@ func TestClientLimits(t *testing.T) {
 		require.NoError(t, c.ws.Write(context.Background(), websocket.MessageBinary, []byte(`{"op":"ping"}`)))
 		code, reason := c.closed()
 		assert.Equal(t, websocket.StatusUnsupportedData, code)
-		assert.Equal(t, CodeInvalidMessage, reason)
+		assert.Equal(t, pipeline.FeedInvalidMessage, reason)
 	})
 	t.Run("connections", func(t *testing.T) {
 		s := newStand(t, Limits{Connections: 2})
@@ -286,7 +286,7 @@ func TestCloseTellsWhy(t *testing.T) {
 	go func() { s.hub.Close(); close(done) }()
 	code, reason := c.closed()
 	assert.Equal(t, websocket.StatusGoingAway, code)
-	assert.Equal(t, CodeGoingAway, reason)
+	assert.Equal(t, pipeline.FeedGoingAway, reason)
 	<-done
 	assert.Zero(t, s.hub.Connections())
 	_, resp, err := s.tryDial(nil)

@@ -65,7 +65,7 @@ func TestSlowReaderIsConflated(t *testing.T) {
 				seq    uint64
 			}{{"BTC-USD", 6}, {"ETH-USD", 1}} {
 				gap := c.expect("gap")
-				assert.Equal(t, []string{"book", want.symbol, CodeSlowReader}, []string{gap.Channel, gap.Symbol, gap.Code})
+				assert.Equal(t, []string{"book", want.symbol, pipeline.FeedSlowReader}, []string{gap.Channel, gap.Symbol, gap.Code})
 				snap := c.expect("snapshot")
 				assert.Equal(t, []any{want.symbol, want.seq}, []any{snap.Symbol, snap.Seq})
 			}
@@ -131,7 +131,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	conflate() // the third within the span
 	code, reason := slow.closed()
 	assert.Equal(t, websocket.StatusPolicyViolation, code)
-	assert.Equal(t, CodeSlowReader, reason)
+	assert.Equal(t, pipeline.FeedSlowReader, reason)
 	assert.EqualValues(t, 1, s.count(MetricDropped))
 	s.push(pipeline.ChannelBook, 2, 0, 0)
 	assert.EqualValues(t, 1, fast.expect("update").Seq, "nobody else is concerned")
@@ -162,7 +162,7 @@ func TestUnreadAnswers(t *testing.T) {
 	require.Eventually(t, func() bool { return s.count(MetricDropped) == 1 }, patience, time.Millisecond)
 	code, reason := c.closed()
 	assert.Equal(t, websocket.StatusPolicyViolation, code)
-	assert.Equal(t, CodeSlowReader, reason)
+	assert.Equal(t, pipeline.FeedSlowReader, reason)
 }
 
 func TestResume(t *testing.T) {

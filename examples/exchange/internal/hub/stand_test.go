@@ -159,7 +159,7 @@ type message struct {
 	Resumed                                         bool
 	ExpiresAt                                       string `json:"expires_at"`
 	Seqs                                            map[string]uint64
-	Subscriptions                                   []beatSub
+	Subscriptions                                   []pipeline.FeedSubscription
 }
 
 type client struct {

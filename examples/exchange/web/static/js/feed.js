@@ -6,9 +6,25 @@ const BACKOFF_MAX_MS = 8000;
 const SILENCE_MS = 12000; // the venue's heartbeat comes every 5 seconds
 const PING_MS = 5000;
 const RESYNC_MS = 1000;
+const MAX_JOINING = 16; // messages in parts at a time
 
 const PRIVATE = new Set(['orders', 'balances']);
 const AUTH_ERRORS = new Set(['unauthorized', 'token_expired']);
+
+// join puts the parts of a long message together: it returns a message, null
+// while parts are missing. A part that does not follow is a loss, which shows
+// as a gap.
+function join(joining, msg) {
+  if (msg.type !== 'part') return msg;
+  const texts = msg.part === 1 ? [] : joining.get(msg.id);
+  joining.delete(msg.id);
+  if (!texts || texts.length !== msg.part - 1) return null;
+  texts.push(msg.data);
+  if (msg.part === msg.parts) return JSON.parse(texts.join(''));
+  if (joining.size === MAX_JOINING) joining.delete(joining.keys().next().value);
+  joining.set(msg.id, texts);
+  return null;
+}
 
 /**
  * Feed keeps subscriptions alive. It calls
@@ -135,6 +151,7 @@ export class Feed {
     this.authed = false;
     const socket = new WebSocket(this.url);
     this.socket = socket;
+    const joining = new Map();
     let silence = setTimeout(() => socket.close(), SILENCE_MS);
     let pinger = 0;
     let pinged = 0;
@@ -154,7 +171,8 @@ export class Feed {
       this.tries = 0; // only now: a venue that opens and closes at once is not bothered more
       clearTimeout(silence);
       silence = setTimeout(() => socket.close(), SILENCE_MS);
-      const msg = JSON.parse(e.data);
+      const msg = join(joining, JSON.parse(e.data));
+      if (!msg) return;
       if (msg.type === 'pong') {
         this.stats.latency = performance.now() - pinged;
         this.on.onChange();
