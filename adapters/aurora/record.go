@@ -80,7 +80,8 @@ func (s tradeStore) record(ctx context.Context, c pipeline.Committed, r *pipelin
 			return fmt.Errorf("%w: recorded up to %s", pipeline.ErrGap, detail(err))
 		case notNew:
 			return fmt.Errorf("%w: Trades[0] is %d, expected one after %s", pipeline.ErrInvalid, r.Trades[0].ID, detail(err))
-		case noPartition:
+		}
+		if noPartition(err) {
 			s.months.forget() // somebody has dropped one
 		}
 		return err

@@ -40,8 +40,7 @@ const (
 	serializationFailure = "40001" // also a query that a replica's recovery has ended
 	deadlockDetected     = "40P01"
 	readOnly             = "25006" // the writer of before, a reader now
-	// A row without its partition, which is made before the next attempt.
-	noPartition = "23514"
+	checkViolation       = "23514"
 )
 
 // attempts calls f until it succeeds, its error is one that stays, or the time
@@ -76,11 +75,21 @@ func code(err error) string {
 	return ""
 }
 
+// noPartition reports whether a row has found no partition: no check that has a
+// name is violated. It is made before the next attempt.
+func noPartition(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == checkViolation && pg.ConstraintName == ""
+}
+
 // transient reports whether an error may go away by itself.
 func transient(err error) bool {
+	if noPartition(err) {
+		return true
+	}
 	switch c := code(err); c {
 	case "":
-	case tooManyConnections, adminShutdown, crashShutdown, cannotConnectNow, idleSessionTimeout, serializationFailure, deadlockDetected, readOnly, noPartition:
+	case tooManyConnections, adminShutdown, crashShutdown, cannotConnectNow, idleSessionTimeout, serializationFailure, deadlockDetected, readOnly:
 		return true
 	default:
 		return strings.HasPrefix(c, "08")

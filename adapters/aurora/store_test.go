@@ -2,10 +2,21 @@ package aurora_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
+	"net"
 	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -107,10 +118,72 @@ func TestBeforeConnect(t *testing.T) {
 	require.ErrorIs(t, err, vault)
 }
 
+// Encryption is the URL's: a server with another certificate is refused, at
+// once.
+func TestTLS(t *testing.T) {
+	url := newURL(t)
+	require.NoError(t, aurora.Migrate(t.Context(), url))
+	hba := admin(t, "SHOW hba_file")[0]
+	before, err := os.ReadFile(hba)
+	require.NoError(t, err)
+	dir := filepath.Dir(hba)
+	for name, data := range certificate(t) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		if os.Geteuid() == 0 { // then the server is another user, who must own its key
+			u, err := user.Lookup("postgres")
+			require.NoError(t, err)
+			uid, err := strconv.Atoi(u.Uid)
+			require.NoError(t, err)
+			require.NoError(t, os.Chown(filepath.Join(dir, name), uid, -1))
+		}
+	}
+	require.NoError(t, os.WriteFile(hba, append([]byte("hostssl all encrypted 127.0.0.1/32 trust\nhost all encrypted 127.0.0.1/32 reject\n"), before...), 0o600))
+	defer func() {
+		require.NoError(t, os.WriteFile(hba, before, 0o600))
+		admin(t, "ALTER SYSTEM SET ssl = off", "SELECT pg_reload_conf()")
+	}()
+	admin(t, "CREATE ROLE encrypted SUPERUSER LOGIN", "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_cert_file = 'cert.pem'", "ALTER SYSTEM SET ssl_key_file = 'key.pem'", "SELECT pg_reload_conf()")
+	require.Eventually(t, func() bool { return admin(t, "SHOW ssl")[0] == "on" }, 10*time.Second, time.Millisecond)
+
+	url = with(t, strings.Replace(url, "postgres@", "encrypted@", 1), "sslmode", "verify-full")
+	s, err := aurora.Open(t.Context(), aurora.Config{URL: with(t, url, "sslrootcert", filepath.Join(dir, "cert.pem"))})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Record(t.Context(), exchangetest.Commit(t, inst, 1)[0], one(1)))
+	once(t, s, 1)
+	require.Equal(t, []string{"true"}, admin(t, "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'encrypted'"))
+
+	other := filepath.Join(t.TempDir(), "cert.pem")
+	require.NoError(t, os.WriteFile(other, certificate(t)["cert.pem"], 0o600))
+	_, err = aurora.Open(t.Context(), aurora.Config{URL: with(t, url, "sslrootcert", other)})
+	var refused *tls.CertificateVerificationError
+	require.ErrorAs(t, err, &refused)
+	_, err = aurora.Open(t.Context(), aurora.Config{URL: with(t, url, "sslmode", "disable")})
+	require.ErrorContains(t, err, "28000")
+}
+
+// certificate makes a certificate of 127.0.0.1 that signs itself, and its key.
+func certificate(t testing.TB) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	now := time.Now()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	return map[string][]byte{
+		"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"key.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}
+}
+
 // Errors of the server never show a row: neither printed nor in their fields.
 func TestErrorsNameNobody(t *testing.T) {
 	url := newURL(t)
-	s := openAt(t, aurora.Config{URL: url, RetryFor: 200 * time.Millisecond})
+	s := openAt(t, aurora.Config{URL: url})
 	c := exchangetest.Commit(t, inst, 2)
 	r := one(1)
 	r.Orders[0].Account, r.Trades[0].Taker.Account, r.Trades[0].Maker.Account = 424242001, 424242002, 424242003
