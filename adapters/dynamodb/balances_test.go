@@ -2,6 +2,7 @@ package dynamodb_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"math"
@@ -134,6 +135,76 @@ func TestContention(t *testing.T) {
 	has(t, first, 7, 0, 30, 30)
 }
 
+// Two deposits that fit into the total one by one, but not together.
+func TestTotalIsNotOverdrawnTogether(t *testing.T) {
+	_, table := newTables(t)
+	for asset := exchange.AssetID(1); asset <= 4; asset++ {
+		var wg sync.WaitGroup
+		var errs [3]error
+		for i := range errs {
+			b := newBalances(t, table, nil)
+			wg.Go(func() {
+				errs[i] = b.Deposit(t.Context(), pipeline.Transfer{ID: id(10*int(asset) + i), Account: exchange.AccountID(i + 1), Asset: asset, Amount: most/2 + 1})
+			})
+		}
+		wg.Wait()
+		booked := 0
+		for _, err := range errs {
+			if err == nil {
+				booked++
+			} else {
+				require.ErrorIs(t, err, exchange.AmountOverflow)
+			}
+		}
+		require.Equal(t, 1, booked, "of asset %d", asset)
+	}
+}
+
+// The items of one reading need not be of one moment: a repeat that finds the
+// funds gone, but not yet the hold or withdrawal that took them, looks again.
+func TestReadingsOfTwoMoments(t *testing.T) {
+	_, table := newTables(t)
+	w := &wire{}
+	b, ctx := newBalances(t, table, w), t.Context()
+	require.NoError(t, b.Deposit(ctx, pipeline.Transfer{ID: id(1), Account: 7, Asset: 1, Amount: 10}))
+	withdrawal := pipeline.Transfer{ID: id(2), Account: 7, Asset: 1, Amount: 6}
+	require.NoError(t, b.Withdraw(ctx, withdrawal))
+	require.NoError(t, b.Hold(ctx, hold(3, 7, 4)))
+	require.NoError(t, b.SetLimits(ctx, 7, pipeline.AccountLimits{MaxMessages: 100, MessageWindow: 1 << 40}))
+	left := 0
+	w.answer = func(op string, body []byte) []byte {
+		if op != "BatchGetItem" || left > 0 {
+			return body
+		}
+		left++
+		var got struct {
+			Responses       map[string][]map[string]map[string]any
+			UnprocessedKeys struct{}
+		}
+		require.NoError(t, json.Unmarshal(body, &got))
+		items := got.Responses[table]
+		n := len(items)
+		items = slices.DeleteFunc(items, func(it map[string]map[string]any) bool {
+			kind, _, _ := strings.Cut(it["pk"]["S"].(string), "#")
+			return kind == "hold" || kind == "transfer"
+		})
+		require.Len(t, items, n-1)
+		got.Responses[table] = items
+		body, err := json.Marshal(got)
+		require.NoError(t, err)
+		return body
+	}
+	require.NoError(t, b.Withdraw(ctx, withdrawal))
+	require.Equal(t, 1, left)
+	for range 2 { // with and without messages that are counted
+		left = 0
+		require.NoError(t, b.Hold(ctx, hold(3, 7, 4)))
+		require.Equal(t, 1, left)
+		require.NoError(t, b.SetLimits(ctx, 7, pipeline.AccountLimits{}))
+	}
+	has(t, b, 7, 0, 4, 1)
+}
+
 // A call whose requests fail at any step does its work once, and says so.
 func TestBalancesFaults(t *testing.T) {
 	t.Parallel()
@@ -200,13 +271,13 @@ func TestBalancesFaults(t *testing.T) {
 // several, wherever the first call ends.
 func TestManyHoldsOfOneAccount(t *testing.T) {
 	t.Parallel()
-	const holds = 230 // and 10 that are refused
+	const holds, refused = 130, 110 // so that some of these come before the last transaction
 	settle := &pipeline.Settlement{Accounts: []pipeline.AccountSettlement{{Account: 7, Assets: []pipeline.AssetChange{{Asset: 1, Available: holds, Held: -holds}}}}}
 	a := &settle.Accounts[0]
 	for n := range holds {
 		a.Holds = append(a.Holds, pipeline.HoldChange{ID: id(n + 1), Asset: 1, Delta: -1, Ended: true, NewOrder: true})
 	}
-	for n := range 10 {
+	for n := range refused {
 		a.Refused = append(a.Refused, id(holds+n+1))
 	}
 	for dies := range 4 { // before its first to third transaction, or not at all
@@ -249,7 +320,7 @@ func TestManyHoldsOfOneAccount(t *testing.T) {
 			require.NoError(t, b.Settle(ctx, c[1], settle))
 			has(t, b, 7, 500, 0, 1)
 		}
-		for n := 1; n <= holds+10; n += 17 {
+		for n := 1; n <= holds+refused; n += 17 {
 			require.ErrorIs(t, b.Hold(ctx, hold(n, 7, 1)), pipeline.ErrHoldEnded)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"sync"
 	"testing"
 
@@ -190,6 +191,33 @@ func TestJournalFaults(t *testing.T) {
 	// The answer to a stale writer is lost: it is still told.
 	w.set("TransactWriteItems", 1, lost)
 	require.ErrorIs(t, j.Append(ctx, inst, follow(pipeline.Head{Position: at.Position - 1}, []byte("stale"))), pipeline.ErrFenced)
+}
+
+// A lost answer is found out when the token is no longer known: the item says
+// who wrote it.
+func TestAppendWithoutTheToken(t *testing.T) {
+	table, _ := newTables(t)
+	w := &wire{}
+	j, tries := newJournal(t, table, w), 0
+	w.request = func(op string, body []byte) []byte {
+		if op != "TransactWriteItems" {
+			return body
+		}
+		tries++
+		return regexp.MustCompile(`"ClientRequestToken":"[^"]*"`).ReplaceAll(body, fmt.Appendf(nil, `"ClientRequestToken":"try-%d"`, tries))
+	}
+	w.set("TransactWriteItems", 1, lost)
+	it := follow(pipeline.Head{}, []byte("mine"))
+	require.NoError(t, j.Append(t.Context(), inst, it))
+	require.Equal(t, 2, tries)
+	reads(t, j, it)
+	w.rule = func(op string) fault {
+		require.NotEqual(t, "PutItem", op, "a part of what is fenced anyway")
+		return none
+	}
+	require.ErrorIs(t, j.Append(t.Context(), inst, pipeline.Item{Head: it.Head, Data: filled(dynamodb.MaxInline+1, 1)}), pipeline.ErrFenced)
+	w.rule = nil
+	require.ErrorIs(t, j.Append(t.Context(), inst, it), pipeline.ErrFenced, "the same item by another call is not the same")
 }
 
 // Large snapshots lie in objects, and those that a newer one replaces go, where
