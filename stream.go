@@ -1,5 +1,7 @@
 package exchange
 
+import "math/bits"
+
 // core is what an Engine shares with its Matchers while a command is applied.
 type core struct {
 	now  Time // the clock: the highest Time applied
@@ -80,14 +82,15 @@ func (s *stream) begin(c *core, cmd *Command, b *Book) bool {
 // chain ends where the window does. A live order whose id is forgotten is
 // found through outlived.
 type window struct {
-	span     Time
-	count    int
-	ring     []remembered // grows until it has room for count, then goes round
-	added    uint32       // ids ever added, modulo 2^32; the next one's number
-	n        int          // of them remembered
-	heads    []head       // by bucket
-	bound    []uint32     // by order: the number of its id, unbound, or isOutlived
-	outlived index        // live orders whose id is forgotten
+	span       Time
+	count      int
+	numberBits uint32       // of a number that a head keeps: twice the count and more
+	ring       []remembered // grows until it has room for count, then goes round
+	added      uint32       // ids ever added, modulo 2^32; the next one's number
+	n          int          // of them remembered
+	heads      []head       // by bucket
+	bound      []uint32     // by order: the number of its id, unbound, or isOutlived
+	outlived   index        // live orders whose id is forgotten
 	// bar is the highest Time of an id forgotten because of count.
 	bar Time
 }
@@ -107,36 +110,41 @@ func (w *window) configure(span Time, count int) {
 	if w.count = count; count <= 0 {
 		w.count = DefaultDedupCount
 	}
+	w.numberBits = uint32(bits.Len(uint(w.count))) + 1
 }
 
-// head is where a bucket's chain begins: the low 24 bits of its newest id's
-// number, and 8 bits above that say which hashes may be in the chain. So an id
-// that is new is known to be new, nearly always, by a branch that the
-// processor foresees, instead of by waiting for memory.
+// head is where a bucket's chain begins: in its low bits those of its newest
+// id's number, as many as the window needs, and each bit above them says of
+// some hashes that one may be in the chain. So an id that is new is known to
+// be new, nearly always, by a branch that the processor foresees, instead of
+// by waiting for memory.
 type head uint32
 
 const (
 	windowMinRing = 16 // a power of two, as all ring lengths
 	headsPerID    = 2
-	numberBits    = 24
-	// dead is how far back a chain's last id points: further than any window
-	// reaches.
-	dead = 1 << (numberBits - 1)
 )
 
 // maybe returns the bit of a hash in a head.
-func maybe(h uint32) head { return 1 << (numberBits + h>>29) }
+func (w *window) maybe(h uint32) head {
+	of := 32 - w.numberBits
+	return 1 << ((w.numberBits + (h>>16)*of>>16) & 31)
+}
 
 func (w *window) slot(number uint32) *remembered { return &w.ring[number&uint32(len(w.ring)-1)] }
 
 func (w *window) head(h uint32) *head { return &w.heads[h&uint32(len(w.heads)-1)] }
 
-// newest returns the number of a head's id. A head that nothing touched for
-// 2^24 ids may name another's id; keys are compared.
-func (w *window) newest(of head) uint32 {
-	back := (w.added - 1 - uint32(of)) & (1<<numberBits - 1)
-	return w.added - 1 - back
+// newest returns the number of a head's id. A head that nothing has touched for
+// long may name another's id; keys are compared.
+func (w *window) newest(of head) uint32 { return w.before(w.added, of) }
+
+// before returns the last number before another that ends in a head's bits.
+func (w *window) before(number uint32, of head) uint32 {
+	return number - 1 - (number-1-uint32(of))&w.numberMask()
 }
+
+func (w *window) numberMask() uint32 { return 1<<(w.numberBits&31) - 1 }
 
 // live reports whether the id with a number is still remembered.
 func (w *window) live(number uint32) bool { return w.added-1-number < uint32(w.n) }
@@ -146,7 +154,7 @@ func (w *window) find(h uint32, id *CommandID) (number uint32, ok bool) {
 	if w.n == 0 {
 		return 0, false
 	}
-	if first := *w.head(h); first&maybe(h) != 0 {
+	if first := *w.head(h); first&w.maybe(h) != 0 {
 		for number := w.newest(first); w.live(number); {
 			e := w.slot(number)
 			if e.id == *id {
@@ -185,19 +193,24 @@ func (w *window) remember(h uint32, id CommandID, at Time) {
 	}
 	e := w.slot(w.added)
 	e.id, e.at, e.order = id, at, 0
+	w.chain(h, e, w.added)
 	w.added++
 	w.n++
-	w.chain(h, e, w.added-1)
 }
 
-// chain puts an id with a number before the others of its bucket.
+// chain puts an id with a number, which comes after all of its bucket, before
+// the others. Whether one of them is still remembered is anybody's guess, so
+// there is no branch: the chain goes on to whatever it was, and find sees that
+// it is forgotten.
 func (w *window) chain(h uint32, e *remembered, number uint32) {
 	at := w.head(h)
 	first := *at
-	if e.older = w.newest(first); !w.live(e.older) || e.older == number {
-		e.older, first = number-dead, 0
+	e.older = w.before(number, first)
+	filter := first &^ head(w.numberMask())
+	if !w.live(e.older) {
+		filter = 0
 	}
-	*at = first&^(1<<numberBits-1) | maybe(h) | head(number&(1<<numberBits-1))
+	*at = filter | w.maybe(h) | head(number&w.numberMask())
 }
 
 // grow doubles the ring; numbers stay.
@@ -205,8 +218,8 @@ func (w *window) grow() {
 	old := *w
 	w.ring = make([]remembered, max(2*len(old.ring), windowMinRing))
 	w.heads = make([]head, headsPerID*len(w.ring))
-	for i := range w.heads {
-		w.heads[i] = head((w.added - dead) & (1<<numberBits - 1))
+	for i := range w.heads { // further back than the window reaches
+		w.heads[i] = head((w.added - 1<<(w.numberBits-1)) & w.numberMask())
 	}
 	for i := range uint32(w.n) {
 		number := w.added - uint32(w.n) + i
@@ -244,7 +257,8 @@ func (w *window) binding(r ref) *uint32 {
 
 // orderOf returns the live order that the id with a number created, 0: none.
 func (w *window) orderOf(number uint32) ref {
-	if r := w.slot(number).order; r != 0 && w.bound[r] == number&boundBits {
+	r := w.slot(number).order // none, 0, is never bound
+	if int(r) < len(w.bound) && w.bound[r] == number&boundBits {
 		return r
 	}
 	return 0

@@ -7,18 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWindowWraps runs the dedup window across the wraps of its numbers, of 24
+// TestWindowWraps runs the dedup window across the wraps of its numbers, of 10
 // bits in the heads and of 32 bits in the chains, beside a map (DEDUP-002).
 func TestWindowWraps(t *testing.T) {
 	for name, start := range map[string]uint32{
 		"from nothing": 0,
-		"24 bits":      1<<numberBits - 3000,
 		"31 bits":      1<<31 - 3000,
 		"32 bits":      1<<32 - 3000,
 	} {
 		t.Run(name, func(t *testing.T) {
 			const count = 500
-			w := window{span: 1 << 62, count: count, added: start}
+			w := window{added: start}
+			w.configure(1<<62, count)
 			id := func(i int) (id CommandID) {
 				binary.BigEndian.PutUint64(id[:], uint64(i)*0x9e3779b97f4a7c15)
 				return id
