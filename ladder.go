@@ -18,11 +18,14 @@ import (
 // finds it, however far away it is.
 type ladder struct {
 	sign    int64 // +1: low is best, -1: high is best
-	best    ref   // the best level, 0: none
+	best    ref   // the best level with orders, 0: none
 	bestX   int64 // its coordinate, noLevel: none
 	book    *Book
 	buckets []ref // levels by hash of their coordinate, chained
-	levels  int
+	shift   uint8 // of a hash, so that a bucket's index is left
+	levels  int   // vacant ones included
+	vacant  [vacantMax]ref
+	vacants int                    // of vacant
 	recent  [recentRegions]*region // by key modulo recentRegions; nil: unknown
 	regions []*region              // by key
 	empty   int                    // how many regions are empty
@@ -41,6 +44,11 @@ const (
 	// that comes and goes where nothing else is does not build one each time.
 	emptyRegionsMax = 16
 )
+
+// vacantMax bounds the levels that stay after their last order has left. Many
+// are wanted again soon; the others are taken away together, so that waiting
+// for memory is done once for all of them.
+const vacantMax = 64
 
 // region says which of 2^18 coordinates are occupied: a bit of top for each word of
 // mid that is not zero, and so on down.
@@ -61,6 +69,7 @@ type level struct {
 	orders  uint32 // all
 	shown   uint32 // those that are not hidden
 	chain   ref    // the next level of its bucket
+	vacant  uint32 // 1: it is among the ladder's vacant ones, though orders may have come again
 }
 
 func (l *ladder) init(b *Book, sign int64) {
@@ -74,8 +83,10 @@ func (l *ladder) x(p Price) int64 { return int64(p) * l.sign }
 // mispredicted branch, an empty bucket four bytes.
 const bucketsPerLevel = 4
 
+// bucket returns where a coordinate's chain begins. The golden ratio's high
+// bits spread neighbouring prices so evenly that hardly two meet.
 func (l *ladder) bucket(x int64) *ref {
-	return &l.buckets[uint64(x)*0x9e3779b97f4a7c15>>32&uint64(len(l.buckets)-1)]
+	return &l.buckets[uint64(x)*0x9e3779b97f4a7c15>>(l.shift&63)&uint64(len(l.buckets)-1)]
 }
 
 // at returns the level of a coordinate, 0 when there is none.
@@ -98,6 +109,7 @@ func (l *ladder) at(x int64) ref {
 func (l *ladder) grow() {
 	old := l.buckets
 	l.buckets = make([]ref, max(indexMinSlots, 2*len(old)))
+	l.shift = uint8(64 - bits.TrailingZeros(uint(len(l.buckets))))
 	for _, r := range old {
 		for r != 0 {
 			lv := l.book.levels.at(r)
@@ -107,12 +119,10 @@ func (l *ladder) grow() {
 	}
 }
 
-// level returns the level of a price, made when it is not there.
+// level returns the level of a price, made when it is not there, for an order
+// to be put there.
 func (l *ladder) level(p Price) (ref, *level) {
 	x := l.x(p)
-	if x == l.bestX {
-		return l.best, l.book.levels.at(l.best)
-	}
 	if (l.levels+1)*bucketsPerLevel > len(l.buckets) {
 		l.grow()
 	}
@@ -120,6 +130,9 @@ func (l *ladder) level(p Price) (ref, *level) {
 	for r := *bucket; r != 0; {
 		lv := l.book.levels.at(r)
 		if lv.price == p {
+			if x < l.bestX {
+				l.best, l.bestX = r, x
+			}
 			return r, lv
 		}
 		r = lv.chain
@@ -143,6 +156,35 @@ func (l *ladder) level(p Price) (ref, *level) {
 	return r, lv
 }
 
+// left notes that an order has left a level. Whether it was the last is
+// anybody's guess, so there is no branch but for the best level.
+func (l *ladder) left(r ref, lv *level) {
+	if lv.orders|(r^l.best) == 0 {
+		l.best, l.bestX = l.after(l.bestX)
+	}
+	vacant := uint32(0)
+	if lv.orders == 0 {
+		vacant = 1
+	}
+	l.vacant[l.vacants&(vacantMax-1)] = r
+	l.vacants += int(vacant &^ lv.vacant)
+	lv.vacant |= vacant
+	if l.vacants == vacantMax {
+		l.clear()
+	}
+}
+
+// clear takes away the levels that are still vacant.
+func (l *ladder) clear() {
+	for _, r := range l.vacant[:l.vacants] {
+		lv := l.book.levels.at(r)
+		if lv.vacant = 0; lv.orders == 0 {
+			l.remove(r, lv)
+		}
+	}
+	l.vacants = 0
+}
+
 // remove takes away a level without orders.
 func (l *ladder) remove(r ref, lv *level) {
 	x := l.x(lv.price)
@@ -160,9 +202,6 @@ func (l *ladder) remove(r ref, lv *level) {
 			rg.top &^= 1 << i
 		}
 	}
-	if x == l.bestX {
-		l.best, l.bestX = l.after(x)
-	}
 	if rg.top == 0 {
 		l.emptied()
 	}
@@ -173,15 +212,18 @@ func words(x int64) (mid, leaf int) {
 	return int(x>>(2*wordBits)) & (wordSize - 1), int(x>>wordBits) & (wordSize*wordSize - 1)
 }
 
-// after returns the level next to coordinate x, further from the best, and
-// its coordinate; 0 and noLevel when there is none. It changes nothing, so
-// that readers may call it side by side.
+// after returns the level with orders next to coordinate x, further from the
+// best, and its coordinate; 0 and noLevel when there is none. It changes
+// nothing, so that readers may call it side by side.
 func (l *ladder) after(x int64) (ref, int64) {
-	next := l.search(x)
-	if next == noLevel {
-		return 0, noLevel
+	for {
+		if x = l.search(x); x == noLevel {
+			return 0, noLevel
+		}
+		if r := l.at(x); l.book.levels.at(r).orders != 0 {
+			return r, x
+		}
 	}
-	return l.at(next), next
 }
 
 // search returns the first occupied coordinate above x.

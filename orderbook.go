@@ -215,9 +215,8 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 		lv.visible -= b.shown(n)
 	}
 	b.pull(b.link(r), lv)
-	if lv.orders--; lv.orders == 0 {
-		l.remove(n.level, lv)
-	}
+	lv.orders--
+	l.left(n.level, lv)
 	n.level = 0
 }
 
