@@ -64,7 +64,12 @@ type index struct {
 	n     int
 }
 
-const indexMinSlots = 16
+const (
+	indexMinSlots = 16
+	// A small table is kept an eighth full, so that most questions about what
+	// is not there end at the first slot; a large one half full.
+	indexSparseSlots = 1 << 13
+)
 
 // next returns the next reference stored under hash h and 0 when there is
 // none. *at begins as h and is moved on.
@@ -87,7 +92,7 @@ func (x *index) next(h uint32, at *uint32) ref {
 
 // put adds r under h, which the caller knows is not there yet.
 func (x *index) put(h uint32, r ref) {
-	if 2*(x.n+1) > len(x.slots) {
+	if room := len(x.slots) - 2*(x.n+1); room < 0 || room < 6*(x.n+1) && len(x.slots) < indexSparseSlots {
 		x.grow()
 	}
 	x.n++
