@@ -89,7 +89,7 @@ func (m *Matcher) kill(cmd *Command) Reason {
 	on, kind := cmd.Kind == KindKill, EventKillLifted
 	if cmd.Account == 0 {
 		m.killed = on
-	} else if r := m.seats.find(cmd.Account); r != 0 || on {
+	} else if r, _ := m.seats.find(cmd.Account); r != 0 || on {
 		if r = m.risk.openSeat(m, cmd.Account); r == 0 {
 			return TooManyAccounts
 		}

@@ -380,8 +380,9 @@ func (m *Matcher) collect(limit int, want func(r ref, n *node) bool) []ref {
 func (m *Matcher) cancelAll(acct AccountID, side Side, reason Reason) Qty {
 	limit := m.book.live
 	if acct != 0 && m.risk != nil {
-		if limit = 0; m.seats.find(acct) != 0 {
-			limit = int(m.seats.at(m.seats.find(acct)).orders)
+		limit = 0
+		if r, s := m.seats.find(acct); r != 0 {
+			limit = int(s.orders)
 		}
 	}
 	found := m.collect(limit, func(_ ref, n *node) bool {

@@ -374,11 +374,10 @@ func (e *Engine) Position(acct AccountID, id InstrumentID) Position {
 	if m == nil {
 		return Position{}
 	}
-	r := m.seats.find(acct)
+	r, s := m.seats.find(acct)
 	if r == 0 {
 		return Position{}
 	}
-	s := m.seats.at(r)
 	return Position{Net: s.net, OpenBuy: s.open[Buy.index()], OpenSell: s.open[Sell.index()], Orders: int(s.orders)}
 }
 

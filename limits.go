@@ -126,8 +126,8 @@ func (k *risk) resolve(inst InstrumentID, acct AccountID) {
 			continue
 		}
 		if acct != 0 {
-			if r := m.seats.find(acct); r != 0 {
-				k.resolveSeat(m, m.seats.at(r))
+			if r, s := m.seats.find(acct); r != 0 {
+				k.resolveSeat(m, s)
 			}
 			continue
 		}

@@ -151,6 +151,7 @@ func (b *Book) extend() ref {
 	}
 	if int(b.next>>chunkBits) == len(b.chunks) {
 		b.chunks = append(b.chunks, new(orderChunk))
+		b.window.reserve(ref(len(b.chunks))<<chunkBits - 1)
 	}
 	b.next++
 	return b.next - 1

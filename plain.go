@@ -72,12 +72,8 @@ func (m *Matcher) addPlain(cmd *Command) bool {
 // addPlain checks a plain order's account, and takes what the order needs when
 // it may come.
 func (k *risk) addPlain(m *Matcher, cmd *Command, notional Amount) (seat ref, need Amount, ok bool) {
-	seat = m.seats.find(cmd.Account)
-	if seat == 0 || k.engine.check != nil {
-		return 0, 0, false
-	}
-	s := m.seats.at(seat)
-	if s.watched || s.sized || s.orders >= s.maxOrders || cmd.Qty > s.room(cmd.Side) {
+	seat, s := m.seats.find(cmd.Account)
+	if seat == 0 || k.engine.check != nil || s.watched || s.sized || s.orders >= s.maxOrders || cmd.Qty > s.room(cmd.Side) {
 		return 0, 0, false
 	}
 	switch k.mode {

@@ -112,14 +112,18 @@ type seats struct {
 
 const seatsMinSlots = 64
 
-func (s *seats) find(id AccountID) ref {
+// find returns an account's seat; 0 and nil when it has none.
+func (s *seats) find(id AccountID) (ref, *seat) {
 	if len(s.slots) == 0 {
-		return 0
+		return 0, nil
 	}
 	for i := s.home(id); ; i++ {
 		r := s.slots[i&uint64(len(s.slots)-1)]
-		if r == 0 || s.at(r).account == id {
-			return r
+		if r == 0 {
+			return 0, nil
+		}
+		if at := s.at(r); at.account == id {
+			return r, at
 		}
 	}
 }
@@ -204,7 +208,7 @@ func (k *risk) openBalance(acct AccountID, asset AssetID) ref {
 
 // openSeat returns the account's seat, made when there is room; 0 when not.
 func (k *risk) openSeat(m *Matcher, id AccountID) ref {
-	if r := m.seats.find(id); r != 0 {
+	if r, _ := m.seats.find(id); r != 0 {
 		return r
 	}
 	acct := k.openAccount(id)
@@ -224,14 +228,15 @@ func (k *risk) openSeat(m *Matcher, id AccountID) ref {
 
 // gate is the part of CMD-006 that concerns the account.
 func (k *risk) gate(m *Matcher, id AccountID, seat *ref) Reason {
-	r := m.seats.find(id)
+	r, s := m.seats.find(id)
 	if r == 0 {
 		if r = k.openSeat(m, id); r == 0 {
 			return TooManyAccounts
 		}
+		s = m.seats.at(r)
 	}
 	*seat = r
-	if s := m.seats.at(r); s.watched {
+	if s.watched {
 		return k.gateWatched(m, s)
 	}
 	return 0

@@ -440,7 +440,7 @@ func (s *stream) decode(r *decoder, now Time) error {
 		if r.bad != "" {
 			break
 		}
-		v.remember(h, id, at)
+		v.remember(h, &id, at)
 	}
 	return nil
 }

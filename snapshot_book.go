@@ -162,7 +162,8 @@ func (m *Matcher) decodeSeats(r *decoder) {
 	for range n {
 		id, killed := AccountID(r.u64()), r.bool()
 		net := Qty(r.within(-int64(maxPosition), int64(maxPosition), "a position is out of range"))
-		r.check(m.risk == nil || m.risk.account(id) != 0 && m.seats.find(id) == 0, "a seat is of an unknown account or comes twice")
+		had, _ := m.seats.find(id)
+		r.check(m.risk == nil || m.risk.account(id) != 0 && had == 0, "a seat is of an unknown account or comes twice")
 		if r.bad != "" {
 			return
 		}

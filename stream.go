@@ -72,7 +72,7 @@ func (s *stream) begin(c *core, cmd *Command, b *Book) bool {
 		s.reject(c, cmd, StaleCommand)
 		return false
 	}
-	w.remember(h, cmd.ID, cmd.Time)
+	w.remember(h, &cmd.ID, cmd.Time)
 	return true
 }
 
@@ -84,7 +84,8 @@ func (s *stream) begin(c *core, cmd *Command, b *Book) bool {
 type window struct {
 	span       Time
 	count      int
-	numberBits uint32       // of a number that a head keeps: twice the count and more
+	numberMask uint32       // the bits of a number that a head keeps: twice the count and more
+	filterBits uint32       // the other bits of a head
 	ring       []remembered // grows until it has room for count, then goes round
 	added      uint32       // ids ever added, modulo 2^32; the next one's number
 	n          int          // of them remembered
@@ -110,7 +111,8 @@ func (w *window) configure(span Time, count int) {
 	if w.count = count; count <= 0 {
 		w.count = DefaultDedupCount
 	}
-	w.numberBits = uint32(bits.Len(uint(w.count))) + 1
+	w.filterBits = uint32(31 - bits.Len(uint(w.count)))
+	w.numberMask = ^uint32(0) >> w.filterBits
 }
 
 // head is where a bucket's chain begins: in its low bits those of its newest
@@ -127,8 +129,7 @@ const (
 
 // maybe returns the bit of a hash in a head.
 func (w *window) maybe(h uint32) head {
-	of := 32 - w.numberBits
-	return 1 << ((w.numberBits + (h>>16)*of>>16) & 31)
+	return 1 << (31 - (h>>16)*w.filterBits>>16)
 }
 
 func (w *window) slot(number uint32) *remembered { return &w.ring[number&uint32(len(w.ring)-1)] }
@@ -141,10 +142,8 @@ func (w *window) newest(of head) uint32 { return w.before(w.added, of) }
 
 // before returns the last number before another that ends in a head's bits.
 func (w *window) before(number uint32, of head) uint32 {
-	return number - 1 - (number-1-uint32(of))&w.numberMask()
+	return number - 1 - (number-1-uint32(of))&w.numberMask
 }
-
-func (w *window) numberMask() uint32 { return 1<<(w.numberBits&31) - 1 }
 
 // live reports whether the id with a number is still remembered.
 func (w *window) live(number uint32) bool { return w.added-1-number < uint32(w.n) }
@@ -183,7 +182,7 @@ func (w *window) forget() {
 
 func (w *window) stale(t, now Time) bool { return t < now-w.span || t <= w.bar }
 
-func (w *window) remember(h uint32, id CommandID, at Time) {
+func (w *window) remember(h uint32, id *CommandID, at Time) {
 	if w.n == w.count {
 		w.bar = max(w.bar, w.slot(w.added-uint32(w.n)).at)
 		w.forget()
@@ -192,7 +191,7 @@ func (w *window) remember(h uint32, id CommandID, at Time) {
 		w.grow()
 	}
 	e := w.slot(w.added)
-	e.id, e.at, e.order = id, at, 0
+	e.id, e.at, e.order = *id, at, 0
 	w.chain(h, e, w.added)
 	w.added++
 	w.n++
@@ -206,11 +205,11 @@ func (w *window) chain(h uint32, e *remembered, number uint32) {
 	at := w.head(h)
 	first := *at
 	e.older = w.before(number, first)
-	filter := first &^ head(w.numberMask())
+	filter := first &^ head(w.numberMask)
 	if !w.live(e.older) {
 		filter = 0
 	}
-	*at = filter | w.maybe(h) | head(number&w.numberMask())
+	*at = filter | w.maybe(h) | head(number&w.numberMask)
 }
 
 // grow doubles the ring; numbers stay.
@@ -219,7 +218,7 @@ func (w *window) grow() {
 	w.ring = make([]remembered, max(2*len(old.ring), windowMinRing))
 	w.heads = make([]head, headsPerID*len(w.ring))
 	for i := range w.heads { // further back than the window reaches
-		w.heads[i] = head((w.added - 1<<(w.numberBits-1)) & w.numberMask())
+		w.heads[i] = head((w.added - w.numberMask/2 - 1) & w.numberMask)
 	}
 	for i := range uint32(w.n) {
 		number := w.added - uint32(w.n) + i
@@ -239,20 +238,20 @@ const (
 // bind notes that the id with a number created a live order.
 func (w *window) bind(number uint32, r ref) {
 	w.slot(number).order = r
-	*w.binding(r) = number & boundBits
+	w.bound[r] = number & boundBits
 }
 
 // outlive notes that a live order's id is forgotten.
 func (w *window) outlive(h uint32, r ref) {
 	w.outlived.put(h, r)
-	*w.binding(r) = isOutlived
+	w.bound[r] = isOutlived
 }
 
-func (w *window) binding(r ref) *uint32 {
+// reserve makes room for orders up to a reference.
+func (w *window) reserve(r ref) {
 	for int(r) >= len(w.bound) {
 		w.bound = append(w.bound, unbound)
 	}
-	return &w.bound[r]
 }
 
 // orderOf returns the live order that the id with a number created, 0: none.

@@ -19,6 +19,7 @@ func TestWindowWraps(t *testing.T) {
 			const count = 500
 			w := window{added: start}
 			w.configure(1<<62, count)
+			w.reserve(2000)
 			id := func(i int) (id CommandID) {
 				binary.BigEndian.PutUint64(id[:], uint64(i)*0x9e3779b97f4a7c15)
 				return id
@@ -27,7 +28,7 @@ func TestWindowWraps(t *testing.T) {
 				next := id(i)
 				_, known := w.find(next.hash(), &next)
 				require.False(t, known, "id %d before it came", i)
-				w.remember(next.hash(), next, Time(i))
+				w.remember(next.hash(), &next, Time(i))
 				if i%3 == 0 { // an order lives for a while, some longer than its id is remembered
 					w.bind(w.added-1, ref(i%2000+1))
 				}
