@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/castlecloud/exchange"
@@ -10,11 +11,19 @@ import (
 // the command, all of it, writes one full event in place, looks up one order
 // by its id in a dense table and splices one list; an amend that keeps its place only
 // looks up. It decides nothing: which order an aggressor fills it is told.
+//
+// It keeps as many lists as the book has prices, rounded up to a power of two,
+// and an order is in that of its price modulo their number. So on a deep or a
+// wide workload it touches as many lists, orders and ids as the book has, but
+// finds a price's list without a search, in memory as small as can be: it is
+// a lower bound also there. (With a list for each of the wide workload's eight
+// million ticks it was four times slower.)
 type Bare struct {
-	// nodes begin with the heads of the rings, one per price modulo rings, so
-	// that an order's neighbours lie as far apart in memory as they do in a
-	// book. Free nodes are linked by next, last in first out.
+	// nodes begin with the heads of the lists, which are rings, so that an
+	// order's neighbours lie as far apart in memory as they do in a book. Free
+	// nodes are linked by next, last in first out.
 	nodes  []node
+	rings  uint32
 	free   uint32
 	byID   []uint32 // node by order id, 0: none
 	lastID exchange.OrderID
@@ -30,8 +39,6 @@ type Bare struct {
 
 // Chunk is how many commands are run between two calls of Sweep.
 const Chunk = 1 << 14
-
-const rings = 1 << 10
 
 // A node is 64 bytes, a cache line, as orders in slabs are.
 type node struct {
@@ -57,7 +64,8 @@ func NewBare(s *Stream) *Bare {
 			}
 		}
 	}
-	b := &Bare{stream: s, nodes: make([]node, rings, rings+s.Resting*5/4), byID: make([]uint32, ids), events: make([]exchange.Event, 1)}
+	rings := 1 << bits.Len(uint(s.Levels-1))
+	b := &Bare{stream: s, rings: uint32(rings), nodes: make([]node, rings, rings+s.Resting*5/4), byID: make([]uint32, ids), events: make([]exchange.Event, 1)}
 	for i := range b.nodes {
 		b.nodes[i].prev, b.nodes[i].next = uint32(i), uint32(i)
 	}
@@ -170,7 +178,7 @@ func (b *Bare) describe(ev *exchange.Event, n *node) {
 
 // link puts a node at the back of its ring.
 func (b *Bare) link(at uint32, n *node) {
-	head := uint32(n.price) % rings
+	head := uint32(n.price) & (b.rings - 1)
 	last := b.nodes[head].prev
 	n.prev, n.next = last, head
 	b.nodes[last].next, b.nodes[head].prev = at, at
