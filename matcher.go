@@ -171,7 +171,9 @@ func (m *Matcher) apply(cmd *Command, before Time) {
 	case KindReduce:
 		reason = m.reduce(cmd)
 	case KindAmend:
-		reason = m.amend(cmd)
+		if !m.amendPlain(cmd) {
+			reason = m.amend(cmd)
+		}
 	case KindReplace:
 		reason = m.replace(cmd)
 	case KindMassCancel:

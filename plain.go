@@ -1,10 +1,10 @@
 package exchange
 
 // Most commands are limit orders without anything special that come to rest,
-// and cancels of such orders. Here they are dealt with in one go, so that
-// nothing is looked up or decided twice. What these functions do, newOrder and
-// cancel would do as well, to the byte: before anything has changed, all that
-// is unusual, and all that will be refused, is left to them.
+// and cancels and amends of such orders. Here they are dealt with in one go, so
+// that nothing is looked up or decided twice. What these functions do,
+// newOrder, amend and cancel would do as well, to the byte: all that is unusual,
+// and all that will be refused, is left to them before anything has changed.
 
 // addPlain reports whether it has accepted an order and put it to rest.
 func (m *Matcher) addPlain(cmd *Command) bool {
@@ -101,6 +101,88 @@ func (k *risk) addPlain(m *Matcher, cmd *Command, notional Amount) (seat ref, ne
 	return seat, need, true
 }
 
+// amendPlain reports whether it has amended the order that a command means: to
+// a smaller quantity, or to another price at which it rests.
+func (m *Matcher) amendPlain(cmd *Command) bool {
+	b, in := &m.book, m.book.inst
+	p := b.ids.page(cmd.OrderID)
+	if p == nil || cmd.Account == 0 || m.state != InstrumentTrading || m.killed || m.collared() ||
+		int64(cmd.StopPrice)|int64(cmd.Held) != 0 {
+		return false
+	}
+	r := p.refs[cmd.OrderID&(idPageSize-1)] // 0 when the order is named by its command
+	c, i := b.chunks[r>>chunkBits], r&(chunkSize-1)
+	n := &c.nodes[i]
+	if r == 0 || n.account != cmd.Account || n.extra != 0 || n.flags&(flagHidden|flagPostOnly) != 0 {
+		return false
+	}
+	lv := b.levels.at(n.level)
+	price, less := lv.price, Qty(0)
+	switch {
+	case cmd.Price == 0 && cmd.Qty < n.qty && cmd.Qty > n.qty-n.leaves && cmd.Qty >= in.minQty:
+		less = n.qty - cmd.Qty
+	case cmd.Qty == 0 && cmd.Price != price && cmd.Price >= m.minPrice && cmd.Price <= m.maxPrice && m.passive(n.side, cmd.Price):
+		price = cmd.Price
+	default:
+		return false
+	}
+	if checkNotional(in, price, n.qty-less, in.minNotional, in.maxNotional) != 0 {
+		return false
+	}
+	var excess Amount
+	if m.risk != nil {
+		ok := false
+		if excess, ok = m.risk.amendPlain(m, n, &c.tails[i], price, less); !ok {
+			return false
+		}
+	}
+	n.qty -= less
+	n.leaves -= less
+	b.open[n.side] -= less
+	ev := m.event(m.core, EventAmended)
+	ev.Account, ev.OrderID, ev.Side, ev.Reason, ev.MakerID = n.account, n.id, n.side, ByRequest, cmd.ID
+	ev.Price, ev.Qty, ev.OrderQty, ev.LeavesQty, ev.Release = price, less, n.qty, n.leaves, max(excess, 0)
+	if n.flags&flagNamed != 0 {
+		ev.ID = c.tails[i].cmd
+	}
+	if less != 0 {
+		lv.total -= less
+		lv.visible -= less
+		return true
+	}
+	ev.LostPlace = true
+	l := b.ladder(n.side)
+	b.unlink(l, r, n)
+	b.append(l, r, n, price)
+	return true
+}
+
+// amendPlain checks an amended order's account and brings its hold to its
+// need, when it may be amended. It returns what is released; below zero: what
+// is taken.
+func (k *risk) amendPlain(m *Matcher, n *node, t *tail, price Price, less Qty) (excess Amount, ok bool) {
+	s := m.seats.at(n.seat)
+	if s.watched || s.sized || k.engine.check != nil || k.mode == FundsHeld {
+		return 0, false
+	}
+	if k.mode == FundsLedger {
+		if m.rebates {
+			return 0, false
+		}
+		need, ok := m.book.inst.Need(&Terms{Side: n.side, Price: price, LeavesQty: n.leaves - less,
+			MakerFee: t.makerFee, TakerFee: t.takerFee, FeeRemainder: n.feeRem})
+		b := k.balances.at(s.pays[n.side.index()])
+		if excess = n.held - need; !ok || -excess > b.Available {
+			return 0, false
+		}
+		n.held -= excess
+		b.Held -= excess
+		b.Available += excess
+	}
+	s.open[n.side.index()] -= less
+	return excess, true
+}
+
 // cancelPlain reports whether it has canceled the order that a command means.
 func (m *Matcher) cancelPlain(cmd *Command) bool {
 	b := &m.book
@@ -108,7 +190,7 @@ func (m *Matcher) cancelPlain(cmd *Command) bool {
 	if p == nil || cmd.Account == 0 || m.state == InstrumentHalted || m.risk != nil && m.risk.suspended != 0 {
 		return false
 	}
-	r := p.refs[cmd.OrderID&(idPageSize-1)] // 0 when it names the order by its command
+	r := p.refs[cmd.OrderID&(idPageSize-1)] // 0 when the order is named by its command
 	c, i := b.chunks[r>>chunkBits], r&(chunkSize-1)
 	n := &c.nodes[i]
 	if r == 0 || n.account != cmd.Account || n.extra != 0 || n.flags&flagHidden != 0 {
