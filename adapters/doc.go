@@ -6,6 +6,8 @@
 //	bolt, files         one machine: a journal, balances, trades and an archive on disk
 //	dynamodb            Journal and Balances
 //	sqs                 CommandQueue
+//	sns                 Publisher
+//	eventbridge         EventBus
 //	s3, parquet         Archive, and its trades for analysts
 //	apigateway          Pusher to the clients of an API Gateway WebSocket API
 //	cloudwatch          Metrics
