@@ -5,6 +5,8 @@
 # make run       the local venue, with RUNFLAGS
 # make sim       schedules of the simulator for SIMTIME, then its planted bugs
 # make soak      load on a venue for SOAKTIME; its memory must stay flat
+# make lambda    the zips of the functions on AWS, for both architectures, into LAMBDADIR
+# make aws-local the pipeline on AWS, on this machine, with AWSFLAGS
 # make services  what the tests need beside Go
 
 SHELL := bash
@@ -19,8 +21,10 @@ FUZZTIME    ?= 30s
 SIMTIME     ?= 3m
 SOAKTIME    ?= 10m
 RUNFLAGS    ?=
+AWSFLAGS    ?=
+LAMBDADIR   ?= lambda
 
-.PHONY: check test bench fuzz run sim soak services
+.PHONY: check test bench fuzz run sim soak lambda aws-local services
 
 # Inside a workspace an incomplete go.sum goes unnoticed, so each module is
 # looked at on its own as well.
@@ -75,6 +79,15 @@ fuzz:
 
 run:
 	go run ./examples/exchange $(RUNFLAGS)
+
+lambda:
+	go run ./examples/aws/lambdazip -out $(LAMBDADIR)
+
+# Not by go run, which would hand ctrl-C on only after it has ended itself.
+aws-local: services
+	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	go build -o "$$dir/local" ./examples/aws/local; \
+	"$$dir/local" $(AWSFLAGS)
 
 # Neither has a time limit but its own: go test would end them after ten minutes.
 sim:

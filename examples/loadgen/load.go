@@ -19,6 +19,10 @@ const (
 	// defaultPatience is how long orders that are due are still sent after the
 	// end of a run, and how long it waits for what the sockets have yet to tell.
 	defaultPatience = 5 * time.Second
+	// What is left at the end is looked for as often, with a pause between, when
+	// the venue accepts orders before they rest.
+	laterRounds = 15
+	laterPause  = 200 * time.Millisecond
 	// redials is how often in a row a socket is opened anew.
 	redials = 5
 )
@@ -204,7 +208,18 @@ func codeOf(err error) string {
 
 // clean cancels what is still open and returns how much it could not.
 func (l *load) clean(ctx context.Context) int {
-	for range 3 {
+	rounds := 3
+	if l.later.Load() { // the feed may yet tell of orders that rest
+		rounds = laterRounds
+	}
+	for i := range rounds {
+		if i > 0 && l.later.Load() {
+			select {
+			case <-time.After(laterPause):
+			case <-ctx.Done():
+				return l.open.len()
+			}
+		}
 		res := newResults()
 		jobs := make(chan job)
 		var workers sync.WaitGroup

@@ -77,7 +77,7 @@ func (e *Edge) Submit(ctx context.Context, req *pipeline.Request) ([]progress.Ou
 	if err != nil {
 		return nil, err
 	}
-	cmds, err := e.parts(&msg.Command)
+	cmds, err := Parts(&msg.Command, e.cfg.Instruments)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +111,14 @@ func (e *Edge) Submit(ctx context.Context, req *pipeline.Request) ([]progress.Ou
 	return out, nil
 }
 
-// parts returns the commands that a command becomes.
-func (e *Edge) parts(cmd *exchange.Command) ([]exchange.Command, error) {
+// Parts returns the commands that a command becomes: of one that spans
+// instruments one each, else itself.
+func Parts(cmd *exchange.Command, instruments []*exchange.Instrument) ([]exchange.Command, error) {
 	if cmd.Instrument != 0 {
 		return []exchange.Command{*cmd}, nil
 	}
 	var out []exchange.Command
-	for _, q := range pipeline.SpanCommands(*cmd, e.cfg.Instruments) {
+	for _, q := range pipeline.SpanCommands(*cmd, instruments) {
 		m, err := pipeline.DecodeMessage(q.Body)
 		if err != nil {
 			return nil, fmt.Errorf("reading a part of command %x: %w", cmd.ID, err)

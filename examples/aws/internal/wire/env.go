@@ -1,0 +1,210 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	awssns "github.com/aws/aws-sdk-go-v2/service/sns"
+	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/redis/rueidis"
+
+	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/apigateway"
+	"github.com/castlecloud/exchange/adapters/aurora"
+	"github.com/castlecloud/exchange/adapters/cloudwatch"
+	"github.com/castlecloud/exchange/adapters/dynamodb"
+	bus "github.com/castlecloud/exchange/adapters/eventbridge"
+	"github.com/castlecloud/exchange/adapters/redis"
+	"github.com/castlecloud/exchange/adapters/s3"
+	"github.com/castlecloud/exchange/adapters/sns"
+	"github.com/castlecloud/exchange/adapters/sqs"
+	"github.com/castlecloud/exchange/examples/aws/internal/config"
+	"github.com/castlecloud/exchange/examples/internal/auth"
+	"github.com/castlecloud/exchange/pipeline"
+)
+
+// Env has the ports that a function asks for, each made when it is first asked
+// for. When one cannot be made it returns nil, and the function is not built.
+// It is used by one goroutine, that which builds.
+type Env struct {
+	Config  *config.Config
+	Logger  *slog.Logger
+	Metrics *cloudwatch.Metrics
+	failed  error
+	aws     *aws.Config
+	log     *pipeline.Log
+	trades  *aurora.Store
+}
+
+func newEnv(cfg *config.Config) (*Env, error) {
+	e := &Env{Config: cfg, Logger: slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: cfg.LogLevel}))}
+	var err error
+	e.Metrics, err = cloudwatch.New(cloudwatch.Config{Namespace: cfg.Namespace, Instruments: cfg.Instruments})
+	return e, err
+}
+
+// Instruments returns what is traded.
+func (e *Env) Instruments() []*exchange.Instrument { return e.Config.Instruments }
+
+func (e *Env) fail(what string, err error) {
+	if err != nil && e.failed == nil {
+		e.failed = fmt.Errorf("%s: %w", what, err)
+	}
+}
+
+// sdk returns the SDK's settings: region, credentials and, when there are any,
+// endpoints (AWS_ENDPOINT_URL_...) from the environment.
+func (e *Env) sdk() aws.Config {
+	if e.aws == nil {
+		c, err := awsconfig.LoadDefaultConfig(context.Background())
+		e.fail("settings of the SDK", err)
+		e.aws = &c
+	}
+	return *e.aws
+}
+
+// Log returns the way to the journal.
+func (e *Env) Log() *pipeline.Log {
+	if e.log == nil {
+		cfg := dynamodb.JournalConfig{Table: e.Config.Journal}
+		if e.Config.Archive != "" {
+			cfg.Objects = e.Archive()
+		}
+		j, err := dynamodb.NewJournal(ddb.NewFromConfig(e.sdk()), cfg)
+		e.fail("journal", err)
+		e.log = pipeline.NewLog(j)
+	}
+	return e.log
+}
+
+// Balances returns the truth of funds.
+func (e *Env) Balances() pipeline.Balances {
+	b, err := dynamodb.NewBalances(ddb.NewFromConfig(e.sdk()), dynamodb.BalancesConfig{Table: e.Config.Balances})
+	e.fail("balances", err)
+	return b
+}
+
+// Books returns the book store.
+func (e *Env) Books() pipeline.BookStore {
+	opt, err := rueidis.ParseURL(e.Config.Redis)
+	e.fail("REDIS_URL", err)
+	opt.DisableCache = true // nothing is read twice that another writes in between
+	client, err := rueidis.NewClient(opt)
+	e.fail("redis", err)
+	if err != nil {
+		return nil
+	}
+	s, err := redis.NewBookStore(client, redis.Config{})
+	e.fail("book store", err)
+	return s
+}
+
+// Trades returns the trade store, on the writer.
+func (e *Env) Trades(ctx context.Context) pipeline.TradeStore { return e.store(ctx) }
+
+// Reader returns the trade store for queries, on the readers.
+func (e *Env) Reader(ctx context.Context) pipeline.TradeStore {
+	if s := e.store(ctx); s != nil {
+		return s.Reader()
+	}
+	return nil
+}
+
+func (e *Env) store(ctx context.Context) *aurora.Store {
+	if e.trades == nil {
+		s, err := aurora.Open(ctx, aurora.Config{URL: pooled(e.Config.Database), ReaderURL: pooled(e.Config.Reader)})
+		e.fail("trade store", err)
+		e.trades = s
+	}
+	return e.trades
+}
+
+// poolConns is how many connections a function's environment keeps: it handles
+// one event at a time, and of that several instruments.
+const poolConns = "4"
+
+// pooled bounds the pool, unless the URL does.
+func pooled(url string) string {
+	if url == "" || strings.Contains(url, "pool_max_conns=") {
+		return url
+	}
+	if strings.Contains(url, "?") {
+		return url + "&pool_max_conns=" + poolConns
+	}
+	return url + "?pool_max_conns=" + poolConns
+}
+
+// Queue returns the command queue, for sending.
+func (e *Env) Queue() pipeline.CommandQueue {
+	q, err := sqs.NewQueue(awssqs.NewFromConfig(e.sdk()), sqs.Config{QueueURLs: e.Config.Commands, Logger: e.Logger})
+	e.fail("command queue", err)
+	return q
+}
+
+// Publisher returns what tells the consumers.
+func (e *Env) Publisher() pipeline.Publisher {
+	var out shardedPublisher
+	for _, arn := range e.Config.Topics {
+		p, err := sns.NewPublisher(awssns.NewFromConfig(e.sdk()), sns.Config{TopicARN: arn})
+		e.fail("publisher", err)
+		out = append(out, p)
+	}
+	return out
+}
+
+// Bus returns the event bus.
+func (e *Env) Bus() pipeline.EventBus {
+	b, err := bus.NewBus(eventbridge.NewFromConfig(e.sdk()), bus.Config{BusName: e.Config.Bus})
+	e.fail("event bus", err)
+	return b
+}
+
+// Archive returns the archive, which keeps large snapshots too.
+func (e *Env) Archive() *s3.Archive {
+	a, err := s3.NewArchive(awss3.NewFromConfig(e.sdk(), func(o *awss3.Options) {
+		o.UsePathStyle = o.BaseEndpoint != nil // a stand-in has no names for its buckets
+	}), s3.Config{Bucket: e.Config.Archive})
+	e.fail("archive", err)
+	return a
+}
+
+// Connections returns the table of WebSocket connections.
+func (e *Env) Connections() apigateway.Table {
+	return apigateway.NewDynamoTable(ddb.NewFromConfig(e.sdk()), e.Config.Sessions)
+}
+
+// Pusher returns what puts messages for clients into the push queue.
+func (e *Env) Pusher() *apigateway.Pusher {
+	p, err := apigateway.NewPusher(apigateway.PusherConfig{Instruments: e.Instruments(), Table: e.Connections(), Metrics: e.Metrics, Logger: e.Logger,
+		Sender: &apigateway.SQS{Client: awssqs.NewFromConfig(e.sdk()), URL: e.Config.Push}})
+	e.fail("pusher", err)
+	return p
+}
+
+// Deliverer returns what posts to clients.
+func (e *Env) Deliverer() *apigateway.Deliverer {
+	client := apigatewaymanagementapi.NewFromConfig(e.sdk(), func(o *apigatewaymanagementapi.Options) { o.BaseEndpoint = &e.Config.WebSocket })
+	d, err := apigateway.NewDeliverer(apigateway.DelivererConfig{Instruments: e.Instruments(), Table: e.Connections(), API: client, Metrics: e.Metrics, Logger: e.Logger})
+	e.fail("deliverer", err)
+	return d
+}
+
+// Verifier returns what checks tokens.
+func (e *Env) Verifier() *auth.Verifier {
+	v, err := auth.NewVerifier(e.Config.TokenKey, time.Now)
+	e.fail("TOKEN_PUBLIC_KEY", err)
+	return v
+}
+
+// Now is the time, as the pipeline counts it.
+func Now() exchange.Time { return exchange.Time(time.Now().UnixNano()) }
