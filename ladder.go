@@ -18,14 +18,12 @@ import (
 // finds it, however far away it is.
 type ladder struct {
 	sign    int64 // +1: low is best, -1: high is best
-	best    ref   // the best level with orders, 0: none
+	best    ref   // the best level, 0: none
 	bestX   int64 // its coordinate, noLevel: none
 	book    *Book
 	buckets []ref // levels by hash of their coordinate, chained
 	shift   uint8 // of a hash, so that a bucket's index is left
-	levels  int   // vacant ones included
-	vacant  [vacantMax]ref
-	vacants int                    // of vacant
+	levels  int
 	recent  [recentRegions]*region // by key modulo recentRegions; nil: unknown
 	regions []*region              // by key
 	empty   int                    // how many regions are empty
@@ -44,11 +42,6 @@ const (
 	// that comes and goes where nothing else is does not build one each time.
 	emptyRegionsMax = 16
 )
-
-// vacantMax bounds the levels that stay after their last order has left. Many
-// are wanted again soon; the others are taken away together, so that waiting
-// for memory is done once for all of them.
-const vacantMax = 64
 
 // region says which of 2^18 coordinates are occupied: a bit of top for each word of
 // mid that is not zero, and so on down.
@@ -69,7 +62,6 @@ type level struct {
 	orders  uint32 // all
 	shown   uint32 // those that are not hidden
 	chain   ref    // the next level of its bucket
-	vacant  uint32 // 1: it is among the ladder's vacant ones, though orders may have come again
 }
 
 func (l *ladder) init(b *Book, sign int64) {
@@ -119,10 +111,12 @@ func (l *ladder) grow() {
 	}
 }
 
-// level returns the level of a price, made when it is not there, for an order
-// to be put there.
+// level returns the level of a price, made when it is not there.
 func (l *ladder) level(p Price) (ref, *level) {
 	x := l.x(p)
+	if x == l.bestX {
+		return l.best, l.book.levels.at(l.best)
+	}
 	if (l.levels+1)*bucketsPerLevel > len(l.buckets) {
 		l.grow()
 	}
@@ -130,9 +124,6 @@ func (l *ladder) level(p Price) (ref, *level) {
 	for r := *bucket; r != 0; {
 		lv := l.book.levels.at(r)
 		if lv.price == p {
-			if x < l.bestX {
-				l.best, l.bestX = r, x
-			}
 			return r, lv
 		}
 		r = lv.chain
@@ -156,35 +147,6 @@ func (l *ladder) level(p Price) (ref, *level) {
 	return r, lv
 }
 
-// left notes that an order has left a level. Whether it was the last is
-// anybody's guess, so there is no branch but for the best level.
-func (l *ladder) left(r ref, lv *level) {
-	if lv.orders|(r^l.best) == 0 {
-		l.best, l.bestX = l.after(l.bestX)
-	}
-	vacant := uint32(0)
-	if lv.orders == 0 {
-		vacant = 1
-	}
-	l.vacant[l.vacants&(vacantMax-1)] = r
-	l.vacants += int(vacant &^ lv.vacant)
-	lv.vacant |= vacant
-	if l.vacants == vacantMax {
-		l.clear()
-	}
-}
-
-// clear takes away the levels that are still vacant.
-func (l *ladder) clear() {
-	for _, r := range l.vacant[:l.vacants] {
-		lv := l.book.levels.at(r)
-		if lv.vacant = 0; lv.orders == 0 {
-			l.remove(r, lv)
-		}
-	}
-	l.vacants = 0
-}
-
 // remove takes away a level without orders.
 func (l *ladder) remove(r ref, lv *level) {
 	x := l.x(lv.price)
@@ -202,6 +164,9 @@ func (l *ladder) remove(r ref, lv *level) {
 			rg.top &^= 1 << i
 		}
 	}
+	if x == l.bestX {
+		l.best, l.bestX = l.after(x)
+	}
 	if rg.top == 0 {
 		l.emptied()
 	}
@@ -212,18 +177,15 @@ func words(x int64) (mid, leaf int) {
 	return int(x>>(2*wordBits)) & (wordSize - 1), int(x>>wordBits) & (wordSize*wordSize - 1)
 }
 
-// after returns the level with orders next to coordinate x, further from the
-// best, and its coordinate; 0 and noLevel when there is none. It changes
-// nothing, so that readers may call it side by side.
+// after returns the level next to coordinate x, further from the best, and
+// its coordinate; 0 and noLevel when there is none. It changes nothing, so
+// that readers may call it side by side.
 func (l *ladder) after(x int64) (ref, int64) {
-	for {
-		if x = l.search(x); x == noLevel {
-			return 0, noLevel
-		}
-		if r := l.at(x); l.book.levels.at(r).orders != 0 {
-			return r, x
-		}
+	next := l.search(x)
+	if next == noLevel {
+		return 0, noLevel
 	}
+	return l.at(next), next
 }
 
 // search returns the first occupied coordinate above x.

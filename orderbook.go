@@ -216,8 +216,9 @@ func (b *Book) unlink(l *ladder, r ref, n *node) {
 		lv.visible -= b.shown(n)
 	}
 	b.pull(b.link(r), lv)
-	lv.orders--
-	l.left(n.level, lv)
+	if lv.orders--; lv.orders == 0 {
+		l.remove(n.level, lv)
+	}
 	n.level = 0
 }
 

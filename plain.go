@@ -213,8 +213,9 @@ func (m *Matcher) cancelPlain(cmd *Command) bool {
 	lv.visible -= n.leaves
 	lv.shown--
 	b.pull(&c.links[i], lv)
-	lv.orders--
-	b.ladder(n.side).left(n.level, lv)
+	if lv.orders--; lv.orders == 0 {
+		b.ladder(n.side).remove(n.level, lv)
+	}
 	b.ids.take(p, n.id)
 	b.live--
 	b.unused = append(b.unused, r)
