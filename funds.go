@@ -49,16 +49,13 @@ func feeStep(rate FeeRate, n Amount, rem int32) (Amount, int32) {
 }
 
 // spendable returns the largest notional that, with the fee it adds, is
-// within funds.
+// within funds. rate is not negative.
 func spendable(funds Amount, rate FeeRate, rem int32) Amount {
 	// n + ceil((rate·n - rem)/unit) <= funds  <=>  n·(unit + rate) <= funds·unit + rem
 	hi, lo := bits.Mul64(uint64(funds), FeeRateUnit)
 	lo, carry := bits.Add64(lo, uint64(rem), 0)
 	hi += carry
 	per := uint64(FeeRateUnit + int64(rate))
-	if hi >= per {
-		return MaxAmount // a rebate buys more than an order may be
-	}
 	n, _ := bits.Div64(hi, lo, per)
 	return Amount(min(n, uint64(MaxAmount)))
 }

@@ -310,11 +310,7 @@ func (m *Matcher) sweep(r ref, n *node, opp *ladder, limit int64, price Price) R
 		q := min(n.leaves, b.shown(mk))
 		own := n.flags&flagSelfTrade != 0 && m.sameOwner(n, mk)
 		if n.flags&flagBudget != 0 {
-			rate := b.tail(r, n).takerFee
-			if own && n.selfTrade() == Decrement {
-				rate = max(rate, 0) // what is taken off earns no rebate
-			}
-			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, rate, n.feeRem))
+			q = min(q, affordable(b.inst, lv.price, b.extras.at(n.extra).funds, b.tail(r, n).takerFee, n.feeRem))
 			if q == 0 {
 				return FundsExhausted
 			}
@@ -388,13 +384,15 @@ func (m *Matcher) afterFill(mr ref, mk *node, q Qty) {
 	ev.Price, ev.Qty, ev.LeavesQty = lv.price, x.shown, mk.leaves
 }
 
-// affordable returns how many lots at px a budget buys (MATCH-011).
+// affordable returns how many lots at px a budget buys (MATCH-011). A rebate
+// buys nothing: or else a budget of a few atoms could move any amount, and the
+// rebates of one command would have no bound (FUNDS-009).
 func affordable(inst *Instrument, px Price, funds Amount, rate FeeRate, rem int32) Qty {
 	lot, ok := inst.notional(px, 1)
 	if !ok {
 		return 0
 	}
-	return Qty(spendable(funds, rate, rem) / lot)
+	return Qty(spendable(funds, max(rate, 0), rem) / lot)
 }
 
 // keepsFunds reports whether orders have fees and holds.

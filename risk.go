@@ -409,7 +409,7 @@ func (k *risk) trade(m *Matcher, ev *Event, n *node, t *tail, mk *node, mt *tail
 		paid := ev.Amount + ev.Fee
 		n.held -= paid
 		if n.flags&flagBudget != 0 {
-			m.book.extras.at(n.extra).funds -= paid
+			m.book.extras.at(n.extra).funds -= ev.Amount + max(ev.Fee, 0)
 		}
 		ev.Release = m.excess(n, t, price)
 		n.held -= ev.Release

@@ -281,7 +281,7 @@ func (o *followed) trade(ev *exchange.Event, rate exchange.FeeRate, fee exchange
 	}
 	o.booked, o.terms.LeavesQty = up, leaves
 	if o.terms.Funds > 0 {
-		o.terms.Funds -= ev.Amount + fee
+		o.terms.Funds -= ev.Amount + max(fee, 0) // MATCH-011: a rebate buys nothing
 	}
 	return ""
 }

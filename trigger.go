@@ -79,7 +79,7 @@ func (m *Matcher) dryRun(r ref, n *node, limit int64, want Qty) Qty {
 	d := dryRun{m: m, n: n, left: n.leaves, rem: n.feeRem}
 	if n.flags&flagBudget != 0 {
 		d.budget, d.funds = true, b.extras.at(n.extra).funds
-		d.rate = b.tail(r, n).takerFee
+		d.rate = max(b.tail(r, n).takerFee, 0) // MATCH-011: a rebate buys nothing
 	}
 	opp := b.ladder(n.side.Opposite())
 	for lr, x := opp.best, opp.bestX; lr != 0 && x <= limit && d.left > 0 && d.traded < want && !d.stopped; lr, x = opp.after(x) {
@@ -106,10 +106,10 @@ type dryRun struct {
 }
 
 // bounded cuts a quantity at px to what is left and what the budget buys.
-func (d *dryRun) bounded(px Price, q Qty, rate FeeRate) Qty {
+func (d *dryRun) bounded(px Price, q Qty) Qty {
 	q = min(q, d.left)
 	if d.budget {
-		q = min(q, affordable(d.m.book.inst, px, d.funds, rate, d.rem))
+		q = min(q, affordable(d.m.book.inst, px, d.funds, d.rate, d.rem))
 	}
 	return q
 }
@@ -118,7 +118,7 @@ func (d *dryRun) bounded(px Price, q Qty, rate FeeRate) Qty {
 // further price is lower.
 func (d *dryRun) take(px Price, q Qty) {
 	want := min(q, d.left)
-	q = d.bounded(px, q, d.rate)
+	q = d.bounded(px, q)
 	d.stopped = q < want
 	d.left -= q
 	d.traded += q
@@ -161,7 +161,7 @@ func (d *dryRun) level(lv *level) {
 // budget, which loses no fee, may buy more.
 func (d *dryRun) decrement(px Price, q Qty) {
 	for q > 0 && d.left > 0 && !d.stopped {
-		part := d.bounded(px, q, max(d.rate, 0))
+		part := d.bounded(px, q)
 		d.stopped = part == 0
 		d.left -= part
 		q -= part

@@ -141,11 +141,7 @@ func (e *Engine) match(b *book, t *order, bound exchange.Price) (traded exchange
 			return traded, bookEnd
 		}
 		own := t.SelfTrade != 0 && (t.Account == m.Account || t.Group != 0 && t.Group == m.Group)
-		rate := t.TakerFee
-		if own && t.SelfTrade == exchange.Decrement {
-			rate = max(rate, 0) // STP-004
-		}
-		q := e.affordable(b, t, rate, m.Price, min(t.left(), m.part()))
+		q := e.affordable(b, t, m.Price, min(t.left(), m.part()))
 		if q == 0 {
 			return traded, fundsEnd
 		}

@@ -163,7 +163,11 @@ func (e *Engine) settle(b *book, taker, maker *order, p exchange.Price, q exchan
 	}{{taker, takerFee}, {maker, makerFee}} {
 		o := side.o
 		if o.budget {
-			o.Funds = amount(sum(bigInt(o.Funds), neg(n), neg(side.fee)))
+			spent := sum(n, side.fee)
+			if side.fee.Sign() < 0 { // MATCH-011: a rebate is not spent
+				spent = n
+			}
+			o.Funds = amount(sum(bigInt(o.Funds), neg(spent)))
 		}
 		if e.cfg.Funds == FundsNone {
 			continue
@@ -181,8 +185,8 @@ func (e *Engine) settle(b *book, taker, maker *order, p exchange.Price, q exchan
 }
 
 // affordable is MATCH-011: the largest quantity up to most that the order's
-// funds buy at p.
-func (e *Engine) affordable(b *book, o *order, rate exchange.FeeRate, p exchange.Price, most exchange.Qty) exchange.Qty {
+// funds buy at p; a rebate buys nothing.
+func (e *Engine) affordable(b *book, o *order, p exchange.Price, most exchange.Qty) exchange.Qty {
 	if !o.budget {
 		return most
 	}
@@ -191,7 +195,7 @@ func (e *Engine) affordable(b *book, o *order, rate exchange.FeeRate, p exchange
 	for low < high {
 		q := low + (high-low+1)/2
 		n := b.notional(p, q)
-		fee, _ := e.addsFee(o, rate, n)
+		fee, _ := e.addsFee(o, max(o.TakerFee, 0), n)
 		if sum(n, fee).Cmp(funds) <= 0 {
 			low = q
 		} else {
