@@ -325,3 +325,42 @@ func TestCommitted(t *testing.T) {
 	assert.Equal(t, pipeline.HashOf(pipeline.Hash{}, c.Data()), c.Head().Hash)
 	assert.True(t, errors.Is(books.SaveDepth(ctx, c, &pipeline.Depth{Instrument: 2}), pipeline.ErrInvalid))
 }
+
+// Load is what the first message would have waited for, and a book store that
+// was lost has book and depth again.
+func TestMatchingEngineLoad(t *testing.T) {
+	ctx := context.Background()
+	for _, snapshot := range []int{0, 12, 20} { // 20: at the head
+		s := filled(t, func(s *stand) []exchange.Command { return s.simple(20) })
+		if snapshot > 0 {
+			s.saveSnapshot(s, snapshot)
+		}
+		s.books, s.cfg.BookEvery = memory.NewBookStore(), 1
+		s.cfg.Books = &hookedBooks{s.books, s.hooks}
+		m := s.engine()
+		s.hooks.set(always("Head"))
+		require.ErrorIs(t, m.Load(ctx, 1), errInjected)
+		s.hooks.set(nil)
+		require.NoError(t, m.Load(ctx, 1))
+		book, err := s.books.LoadBook(ctx, 1)
+		require.NoError(t, err, "snapshot at %d", snapshot)
+		_, want := s.at(20)
+		assert.Equal(t, want, book.Data)
+		assert.EqualValues(t, 20, book.Position)
+		_, err = s.books.Depth(ctx, 1)
+		require.NoError(t, err)
+		s.hooks.set(func(op string, _ bool) error { t.Errorf("%s, and it is loaded", op); return nil })
+		require.NoError(t, m.Load(ctx, 1))
+	}
+	// The item at the head is gone: there is a snapshot of it and no proof for
+	// a book store.
+	s := filled(t, func(s *stand) []exchange.Command { return s.simple(20) })
+	s.saveSnapshot(s, 20)
+	require.NoError(t, s.journal.Trim(ctx, 1, 20))
+	s.books, s.cfg.BookEvery = memory.NewBookStore(), 1
+	s.cfg.Books = &hookedBooks{s.books, s.hooks}
+	require.NoError(t, s.engine().Load(ctx, 1))
+	_, err := s.books.LoadBook(ctx, 1)
+	require.ErrorIs(t, err, pipeline.ErrNotFound)
+	require.ErrorIs(t, s.engine().Load(ctx, 2), pipeline.ErrInvalid)
+}

@@ -183,20 +183,60 @@ func (cfg *MatchingEngineConfig) complete() error {
 // ErrPanicked stop the instrument, and no other. Handle may be called
 // concurrently; an instrument's calls take turns. It keeps no slice.
 func (m *MatchingEngine) Handle(ctx context.Context, inst exchange.InstrumentID, msgs []QueueMessage) (done int, err error) {
-	s := m.markets[inst]
-	if s == nil {
-		return 0, fmt.Errorf("matching engine: %w: instrument %d is not among its own", ErrInvalid, inst)
+	s, err := m.enter(ctx, inst)
+	if err != nil {
+		return 0, err
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("matching engine: instrument %d: waiting for the call before: %w", inst, ctx.Err())
-	}
+	defer func() { <-s.turn }()
 	if done, err = s.handle(ctx, msgs); err != nil {
 		err = fmt.Errorf("matching engine: instrument %d: %w", inst, err)
 	}
 	return done, err
+}
+
+// Load brings an instrument to the head of its journal ahead of its first
+// message, which need not wait for it then, and saves depth and, when it is
+// due, the book. It writes nothing to the journal but a snapshot that is due,
+// and does nothing when the instrument is loaded. Errors and concurrency are
+// those of Handle.
+func (m *MatchingEngine) Load(ctx context.Context, inst exchange.InstrumentID) error {
+	s, err := m.enter(ctx, inst)
+	if err != nil {
+		return err
+	}
+	defer func() { <-s.turn }()
+	if s.engine != nil {
+		return nil
+	}
+	if err := s.load(ctx); err != nil {
+		return fmt.Errorf("matching engine: instrument %d: %w", inst, err)
+	}
+	if s.head.Position > 0 && s.last.Check() != nil { // a snapshot was taken at the head
+		items, err := s.cfg.Log.Read(ctx, inst, s.head.Position, 1)
+		if err != nil && !errors.Is(err, ErrTrimmed) {
+			return fmt.Errorf("matching engine: instrument %d: reading the item at the head: %w", inst, err)
+		}
+		if len(items) > 0 && items[0].Head() == s.head {
+			s.last = items[0]
+			s.saveDepth(ctx, s.last)
+		}
+	}
+	s.save(ctx)
+	return nil
+}
+
+// enter waits for the turn of an instrument.
+func (m *MatchingEngine) enter(ctx context.Context, inst exchange.InstrumentID) (*market, error) {
+	s := m.markets[inst]
+	if s == nil {
+		return nil, fmt.Errorf("matching engine: %w: instrument %d is not among its own", ErrInvalid, inst)
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return s, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("matching engine: instrument %d: waiting for the call before: %w", inst, ctx.Err())
+	}
 }
 
 // handle is Handle, with the market to itself.
