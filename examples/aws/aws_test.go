@@ -27,6 +27,19 @@ func functionsTable() string {
 	return b.String()
 }
 
+func servicesTable() string {
+	var b strings.Builder
+	b.WriteString("| service | takes its work from | variables |\n|---|---|---|\n")
+	for _, f := range config.Services {
+		var names []string
+		for _, v := range config.ServiceVarsOf(f.Name) {
+			names = append(names, "`"+v.Name+"`")
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", f.Name, f.Trigger, strings.Join(names, " "))
+	}
+	return b.String()
+}
+
 func variablesTable() string {
 	var b strings.Builder
 	b.WriteString("| variable | means | default |\n|---|---|---|\n")
@@ -49,7 +62,7 @@ func TestREADME(t *testing.T) {
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	text := string(data)
-	for name, table := range map[string]string{"functions": functionsTable(), "variables": variablesTable()} {
+	for name, table := range map[string]string{"functions": functionsTable(), "services": servicesTable(), "variables": variablesTable()} {
 		from := "<!-- " + name + " -->\n"
 		begin := strings.Index(text, from)
 		require.Positive(t, begin, "%s has no %q", file, from)
@@ -86,6 +99,12 @@ func TestFunctionsAreComplete(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, want, have)
+	for _, s := range config.Services {
+		assert.Contains(t, want, s.Name)
+		for _, v := range config.ServiceVarsOf(s.Name) {
+			used[v.Name] = true
+		}
+	}
 	for _, v := range config.Vars {
 		assert.True(t, used[v.Name], "%s is nobody's", v.Name)
 	}

@@ -2,21 +2,6 @@
 // accounts.
 package main
 
-import (
-	"context"
+import "github.com/castlecloud/exchange/examples/aws/internal/wire"
 
-	"github.com/castlecloud/exchange/examples/aws/internal/wire"
-	"github.com/castlecloud/exchange/pipeline"
-)
-
-func main() {
-	wire.Start("settler", func(_ context.Context, e *wire.Env) (any, error) {
-		s, err := pipeline.NewSettler(pipeline.SettlerConfig{
-			Instruments: e.Instruments(), Log: e.Log(), Balances: e.Balances(), Pusher: e.Pusher(), Metrics: e.Metrics, Logger: e.Logger,
-		})
-		if err != nil {
-			return nil, err
-		}
-		return e.Notices(s.Handle), nil
-	})
-}
+func main() { wire.Start("settler", wire.Settler) }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -21,7 +22,7 @@ const ImportPath = "github.com/castlecloud/exchange/examples/aws/functions/"
 // Architectures are those that Lambda runs.
 var Architectures = []string{"arm64", "amd64"}
 
-// Compile compiles functions for Linux on an architecture ("": this machine's)
+// Compile compiles functions, or programs by their import path, for Linux on an architecture ("": this machine's)
 // into a directory, each into a file of its name.
 func Compile(ctx context.Context, dir, arch string, functions ...string) error {
 	dir, err := filepath.Abs(dir)
@@ -33,7 +34,10 @@ func Compile(ctx context.Context, dir, arch string, functions ...string) error {
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-tags=lambda.norpc", "-o", dir + string(filepath.Separator)}
 	for _, f := range functions {
-		args = append(args, ImportPath+f)
+		if !strings.Contains(f, "/") {
+			f = ImportPath + f
+		}
+		args = append(args, f)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	// What a developer's own settings would change in the binaries is set. The

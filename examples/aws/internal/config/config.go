@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 const (
 	MaxValue  = 4096 // bytes
 	MaxShards = 64   // entries of a list
+
+	MaxVisibility = 12 * time.Hour // as SQS has it
 )
 
 // Config is what a function was told. A field that its function does not have
@@ -50,6 +53,14 @@ type Config struct {
 	Risk       string   // function
 	TokenKey   string
 	DayEnd     exchange.Time
+
+	// Of a process that stays.
+	Requests   string   // queue URL
+	Recorder   []string // queue URLs, by shard
+	Settler    []string // queue URLs, by shard
+	Visibility time.Duration
+	Engine     int // which of
+	Engines    int // so many
 }
 
 // Var is an environment variable.
@@ -95,6 +106,27 @@ var Vars = []Var{
 		c.DayEnd = exchange.Time(d)
 		return expected(err == nil && d >= 0 && d < 24*time.Hour, "a duration of 0s up to 24h, such as 21h30m")
 	}},
+	{Name: "REQUEST_QUEUE", Means: "URL of the standard queue of requests", set: func(c *Config, s string) error {
+		c.Requests = s
+		u, err := url.Parse(s)
+		return expected(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.HasSuffix(u.Path, ".fifo"),
+			"the URL of a standard queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
+	}},
+	{Name: "RECORDER_QUEUES", Means: "URLs of trade-recorder's FIFO queues, by shard", set: queues(func(c *Config) *[]string { return &c.Recorder })},
+	{Name: "SETTLER_QUEUES", Means: "URLs of settler's FIFO queues, by shard", set: queues(func(c *Config) *[]string { return &c.Settler })},
+	{Name: "VISIBILITY", Means: "how long a message stays hidden when whoever had it has died, which is how long its instrument waits; extended while it is worked on", Default: "10s", set: func(c *Config, s string) error {
+		d, err := time.ParseDuration(s)
+		c.Visibility = d
+		return expected(err == nil && d >= time.Second && d <= MaxVisibility && d%time.Second == 0, "whole seconds, 1s to 12h")
+	}},
+	{Name: "ENGINE", Means: "which of the `ENGINES` this one is, counted from 0: it serves the shards whose number leaves that when divided by them", Default: "0", set: func(c *Config, s string) (err error) {
+		c.Engine, err = strconv.Atoi(s)
+		return expected(err == nil && c.Engine >= 0 && c.Engine < MaxShards, fmt.Sprintf("a number of 0 to %d", MaxShards-1))
+	}},
+	{Name: "ENGINES", Means: "how many engines share the shards", Default: "1", set: func(c *Config, s string) (err error) {
+		c.Engines, err = strconv.Atoi(s)
+		return expected(err == nil && c.Engines >= 1 && c.Engines <= MaxShards, fmt.Sprintf("a number of 1 to %d", MaxShards))
+	}},
 }
 
 // Function is one of the functions.
@@ -125,15 +157,34 @@ var Functions = []Function{
 	{"push", "SQS FIFO, and EventBridge Scheduler for heartbeats", []string{"CONNECTIONS_TABLE", "WEBSOCKET_ENDPOINT"}},
 }
 
+// Services are those of them that a process that stays runs as well (package
+// service), and what else such a process is told. It checks risk itself.
+var Services = []Function{
+	{"order-processor", "`REQUEST_QUEUE`", append([]string{"REQUEST_QUEUE", "VISIBILITY"}, risk...)},
+	{"matching-engine", "`COMMAND_QUEUES`, those of its shards", []string{"COMMAND_QUEUES", "VISIBILITY", "ENGINE", "ENGINES", "JOURNAL_TABLE", "ARCHIVE_BUCKET", "REDIS_URL", "EVENTS_TOPICS", "DAY_END"}},
+	{"market-data", "`MARKET_DATA_QUEUES`", []string{"MARKET_DATA_QUEUES", "VISIBILITY", "JOURNAL_TABLE", "BALANCES_TABLE", "CONNECTIONS_TABLE", "DATABASE_URL", "REDIS_URL", "PUSH_QUEUE"}},
+	{"trade-recorder", "`RECORDER_QUEUES`", []string{"RECORDER_QUEUES", "VISIBILITY", "JOURNAL_TABLE", "DATABASE_URL", "ARCHIVE_BUCKET"}},
+	{"settler", "`SETTLER_QUEUES`", []string{"SETTLER_QUEUES", "VISIBILITY", "JOURNAL_TABLE", "BALANCES_TABLE", "CONNECTIONS_TABLE", "PUSH_QUEUE"}},
+	{"sweeper", "a clock of its own", []string{"JOURNAL_TABLE", "BALANCES_TABLE", "CONNECTIONS_TABLE", "ARCHIVE_BUCKET", "DATABASE_URL", "COMMAND_QUEUES", "EVENTS_TOPICS"}},
+}
+
 // VarsOf returns the variables of a function, nil when there is none of that
 // name.
-func VarsOf(function string) []Var {
-	i := slices.IndexFunc(Functions, func(f Function) bool { return f.Name == function })
+func VarsOf(function string) []Var { return varsOf(Functions, function) }
+
+// ServiceVarsOf does so for the process of a service.
+func ServiceVarsOf(service string) []Var { return varsOf(Services, service) }
+
+func varsOf(list []Function, function string) []Var {
+	i := slices.IndexFunc(list, func(f Function) bool { return f.Name == function })
 	if i < 0 {
 		return nil
 	}
-	var out []Var
-	for _, name := range slices.Concat(common, Functions[i].Vars) {
+	return varsNamed(function, slices.Concat(common, list[i].Vars))
+}
+
+func varsNamed(function string, names []string) (out []Var) {
+	for _, name := range names {
 		at := slices.IndexFunc(Vars, func(v Var) bool { return v.Name == name })
 		if at < 0 {
 			panic("config: " + function + " has the unknown variable " + name)
@@ -150,10 +201,35 @@ func Load(function string, getenv func(string) string) (*Config, error) {
 	if vars == nil {
 		return nil, fmt.Errorf("configuration: there is no function %q", function)
 	}
+	// Whoever has others check risk has no use for what checking it needs.
+	return load(function, vars, getenv, function == "order-processor" && getenv("RISK_FUNCTION") != "")
+}
+
+// LoadService does so for the process of a service.
+func LoadService(service string, getenv func(string) string) (*Config, error) {
+	vars := ServiceVarsOf(service)
+	if vars == nil {
+		var names []string
+		for _, s := range Services {
+			names = append(names, s.Name)
+		}
+		return nil, fmt.Errorf("configuration: there is no service %q, expected one of %s", service, strings.Join(names, ", "))
+	}
+	c, err := load(service, vars, getenv, false)
+	if err == nil && service == "matching-engine" && (c.Engine >= c.Engines || c.Engines > len(c.Commands)) {
+		return nil, fmt.Errorf("configuration of %s: ENGINE %d, ENGINES %d, %d COMMAND_QUEUES: expected ENGINE below ENGINES, and no more ENGINES than queues", service, c.Engine, c.Engines, len(c.Commands))
+	}
+	return c, err
+}
+
+// LoadVars does so for a program that is told the variables of these names.
+func LoadVars(program string, names []string, getenv func(string) string) (*Config, error) {
+	return load(program, varsNamed(program, slices.Concat(common, names)), getenv, false)
+}
+
+func load(function string, vars []Var, getenv func(string) string, delegates bool) (*Config, error) {
 	c := &Config{Function: function}
 	var wrong []error
-	// Whoever has others check risk has no use for what checking it needs.
-	delegates := function == "order-processor" && getenv("RISK_FUNCTION") != ""
 	for i := range vars {
 		v := &vars[i]
 		text := getenv(v.Name)

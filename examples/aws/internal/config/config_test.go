@@ -21,6 +21,7 @@ var good = map[string]string{
 	"EVENTS_TOPICS": "arn:aws:sns:eu-west-1:123456789012:e0.fifo", "MARKET_DATA_QUEUES": "https://q/1/m.fifo",
 	"PUSH_QUEUE": "https://q/1/p.fifo", "WEBSOCKET_ENDPOINT": "https://id.execute-api.eu-west-1.amazonaws.com/live",
 	"RISK_FUNCTION": "risk-checker", "TOKEN_PUBLIC_KEY": base64.StdEncoding.EncodeToString(make([]byte, ed25519.PublicKeySize)), "DAY_END": "21h30m",
+	"REQUEST_QUEUE": "https://q/1/requests", "RECORDER_QUEUES": "https://q/1/r.fifo", "SETTLER_QUEUES": "https://q/1/s.fifo", "VISIBILITY": "2s", "ENGINE": "1", "ENGINES": "2",
 }
 
 func with(changes map[string]string) func(string) string {
@@ -107,4 +108,27 @@ func TestInstruments(t *testing.T) {
 		_, err := parseInstruments([]byte(tc.data))
 		assert.ErrorContains(t, err, tc.want, name)
 	}
+}
+
+func TestLoadService(t *testing.T) {
+	for _, s := range Services {
+		_, err := LoadService(s.Name, with(nil))
+		require.NoError(t, err, s.Name)
+	}
+	c, err := LoadService("matching-engine", with(nil))
+	require.NoError(t, err)
+	assert.Equal(t, 2*time.Second, c.Visibility)
+	assert.Equal(t, []int{1, 2}, []int{c.Engine, c.Engines})
+	for name, bad := range map[string][]string{"VISIBILITY": {"0s", "1500ms", "13h", "x"}, "ENGINE": {"-1", "64", "x", "2"}, "ENGINES": {"0", "65", "3"}} {
+		for _, value := range bad {
+			_, err := LoadService("matching-engine", with(map[string]string{name: value}))
+			assert.ErrorContains(t, err, name, value)
+		}
+	}
+	_, err = LoadService("order-processor", with(map[string]string{"REQUEST_QUEUE": "https://q/1/requests.fifo"}))
+	assert.ErrorContains(t, err, "REQUEST_QUEUE: expected the URL of a standard queue")
+	_, err = LoadService("push", with(nil))
+	assert.ErrorContains(t, err, `there is no service "push", expected one of order-processor, `)
+	_, err = LoadVars("operate", []string{"JOURNAL_TABLE"}, with(map[string]string{"JOURNAL_TABLE": ""}))
+	assert.ErrorContains(t, err, "configuration of operate:\nJOURNAL_TABLE is missing")
 }

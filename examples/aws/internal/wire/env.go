@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,13 +45,46 @@ type Env struct {
 	aws     *aws.Config
 	log     *pipeline.Log
 	trades  *aurora.Store
+	probes  map[string]func(ctx context.Context, inst exchange.InstrumentID) error // of the stores that were made
 }
 
-func newEnv(cfg *config.Config) (*Env, error) {
+// NewEnv returns an Env that has made nothing yet.
+func NewEnv(cfg *config.Config) (*Env, error) {
 	e := &Env{Config: cfg, Logger: slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: cfg.LogLevel}))}
 	var err error
 	e.Metrics, err = cloudwatch.New(cloudwatch.Config{Namespace: cfg.Namespace, Instruments: cfg.Instruments})
 	return e, err
+}
+
+// Failed returns why a port could not be made, nil when all were.
+func (e *Env) Failed() error {
+	err := e.failed
+	e.failed = nil
+	return err
+}
+
+// probe remembers how to find out whether a store answers.
+func probe[T any](e *Env, store string, ask func(context.Context, exchange.InstrumentID) (T, error)) {
+	if e.probes == nil {
+		e.probes = map[string]func(context.Context, exchange.InstrumentID) error{}
+	}
+	e.probes[store] = func(ctx context.Context, inst exchange.InstrumentID) error {
+		_, err := ask(ctx, inst)
+		return err
+	}
+}
+
+// Answers asks every store that was made, and returns which of them do not
+// answer. The book store is none of them: the venue runs without it. It may be
+// called concurrently once everything is built.
+func (e *Env) Answers(ctx context.Context) error {
+	var failed []error
+	for store, ask := range e.probes {
+		if err := ask(ctx, e.Config.Instruments[0].ID()); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", store, err))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // Instruments returns what is traded.
@@ -82,6 +116,9 @@ func (e *Env) Log() *pipeline.Log {
 		}
 		j, err := dynamodb.NewJournal(ddb.NewFromConfig(e.sdk()), cfg)
 		e.fail("journal", err)
+		if err == nil {
+			probe(e, "journal", j.Head)
+		}
 		e.log = pipeline.NewLog(j)
 	}
 	return e.log
@@ -91,6 +128,9 @@ func (e *Env) Log() *pipeline.Log {
 func (e *Env) Balances() pipeline.Balances {
 	b, err := dynamodb.NewBalances(ddb.NewFromConfig(e.sdk()), dynamodb.BalancesConfig{Table: e.Config.Balances})
 	e.fail("balances", err)
+	if err == nil {
+		probe(e, "balances", b.Settled)
+	}
 	return b
 }
 
@@ -124,7 +164,9 @@ func (e *Env) store(ctx context.Context) *aurora.Store {
 	if e.trades == nil {
 		s, err := aurora.Open(ctx, aurora.Config{URL: pooled(e.Config.Database), ReaderURL: pooled(e.Config.Reader)})
 		e.fail("trade store", err)
-		e.trades = s
+		if e.trades = s; err == nil {
+			probe(e, "trade store", s.Recorded)
+		}
 	}
 	return e.trades
 }
@@ -180,7 +222,9 @@ func (e *Env) Archive() *s3.Archive {
 
 // Connections returns the table of WebSocket connections.
 func (e *Env) Connections() apigateway.Table {
-	return apigateway.NewDynamoTable(ddb.NewFromConfig(e.sdk()), e.Config.Sessions)
+	t := apigateway.NewDynamoTable(ddb.NewFromConfig(e.sdk()), e.Config.Sessions)
+	probe(e, "connections", t.Pushed)
+	return t
 }
 
 // Pusher returns what puts messages for clients into the push queue.

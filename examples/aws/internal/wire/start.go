@@ -27,7 +27,7 @@ func Start(name string, build Build) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	e, err := newEnv(cfg)
+	e, err := NewEnv(cfg)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

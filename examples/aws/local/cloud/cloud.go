@@ -53,9 +53,12 @@ type Config struct {
 	// RiskInProcess lets order-processor check risk itself, instead of invoking
 	// risk-checker.
 	RiskInProcess bool
-	Visibility    time.Duration // of the queues, whole seconds; 0: DefaultVisibility
-	Logger        *slog.Logger
-	Faults        Faults
+	// Resident names services of config.Services that no function stands for:
+	// the caller runs them as processes, with Environment.
+	Resident   []string
+	Visibility time.Duration // of the queues, whole seconds; 0: DefaultVisibility
+	Logger     *slog.Logger
+	Faults     Faults
 	// Done is told of every invocation; nil: nobody.
 	Done func(function string, took time.Duration, cold bool, err error)
 }
@@ -85,6 +88,7 @@ type Cloud struct {
 	log     *slog.Logger
 	keys    *auth.Keys
 	parts   parts
+	made    *made
 	lambda  *lambda.Server
 	gateway *gateway
 	bus     *eventbus.Bus
@@ -168,14 +172,13 @@ func (c *Cloud) start(ctx context.Context) error {
 	if err := c.startParts(ctx); err != nil {
 		return err
 	}
-	made, err := c.create(ctx)
-	if err != nil {
+	if c.made, err = c.create(ctx); err != nil {
 		return err
 	}
 	if err := c.endow(ctx, instruments); err != nil {
 		return err
 	}
-	if err := c.startBus(made.requests); err != nil {
+	if err := c.startBus(c.made.requests); err != nil {
 		return err
 	}
 	if c.lambda, err = lambda.New(lambda.Config{Fault: c.cfg.Faults.Invocation, Done: c.cfg.Done}); err != nil {
@@ -185,7 +188,7 @@ func (c *Cloud) start(ctx context.Context) error {
 	if err := c.startGateway(listener, instruments); err != nil {
 		return err
 	}
-	if err := c.startFunctions(made); err != nil {
+	if err := c.startFunctions(); err != nil {
 		return err
 	}
 	c.serve(listener, c.gateway)

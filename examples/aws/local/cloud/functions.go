@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,10 @@ const (
 	heartbeatEvery   = 30 * time.Second
 )
 
-// environment returns the variables of a function.
-func (c *Cloud) environment(function string, m *made) map[string]string {
+// Environment returns the values that variables have here, and what the SDK is
+// told.
+func (c *Cloud) Environment(vars []config.Var) map[string]string {
+	m := c.made
 	dynamo := c.parts.dynamo.URL()
 	if c.parts.dynamoURL != "" {
 		dynamo = c.parts.dynamoURL
@@ -39,6 +42,7 @@ func (c *Cloud) environment(function string, m *made) map[string]string {
 		"COMMAND_QUEUES": strings.Join(m.commands, ","), "EVENTS_TOPICS": strings.Join(m.topics, ","), "MARKET_DATA_QUEUES": strings.Join(m.marketData, ","),
 		"PUSH_QUEUE":         m.push,
 		"WEBSOCKET_ENDPOINT": c.parts.management, "TOKEN_PUBLIC_KEY": c.keys.PublicKey(),
+		"REQUEST_QUEUE": m.requests, "RECORDER_QUEUES": strings.Join(m.recorder, ","), "SETTLER_QUEUES": strings.Join(m.settler, ","), "VISIBILITY": c.cfg.Visibility.String(),
 	}
 	if !c.cfg.RiskInProcess {
 		values["RISK_FUNCTION"] = "risk-checker"
@@ -49,7 +53,7 @@ func (c *Cloud) environment(function string, m *made) map[string]string {
 		"AWS_ENDPOINT_URL_S3": c.parts.s3, "AWS_ENDPOINT_URL_EVENTBRIDGE": c.parts.events, "AWS_ENDPOINT_URL_LAMBDA": c.lambda.URL(),
 		"GOMAXPROCS": "2",
 	}
-	for _, v := range config.VarsOf(function) {
+	for _, v := range vars {
 		if value, ok := values[v.Name]; ok {
 			env[v.Name] = value
 		}
@@ -58,18 +62,23 @@ func (c *Cloud) environment(function string, m *made) map[string]string {
 }
 
 // startFunctions adds the functions and what invokes them.
-func (c *Cloud) startFunctions(m *made) error {
+func (c *Cloud) startFunctions() error {
+	m := c.made
 	logs := filepath.Join(c.cfg.Dir, LogDir)
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
 	}
+	resident := func(function string) bool { return slices.Contains(c.cfg.Resident, function) }
 	add := func(name, function string, concurrency int) error {
+		if resident(function) {
+			return nil
+		}
 		output, err := os.OpenFile(filepath.Join(logs, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
 			return err
 		}
 		c.closeLater(output.Close)
-		return c.lambda.Add(lambda.Function{Name: name, Binary: filepath.Join(c.cfg.Binaries, function), Env: c.environment(function, m),
+		return c.lambda.Add(lambda.Function{Name: name, Binary: filepath.Join(c.cfg.Binaries, function), Env: c.Environment(config.VarsOf(function)),
 			Concurrency: concurrency, Timeout: functionTimeout, Output: output})
 	}
 	queues := sqs.NewFromConfig(sdk(c.parts.fauxqs.URL()))
@@ -79,8 +88,10 @@ func (c *Cloud) startFunctions(m *made) error {
 			return err
 		}
 	}
-	if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: otherConcurrency / 2}); err != nil {
-		return err
+	if !resident("order-processor") {
+		if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: otherConcurrency / 2}); err != nil {
+			return err
+		}
 	}
 	if err := c.lambda.Map(queues, lambda.Mapping{Function: "push", Queue: m.push, Batch: lambda.MaxBatch, Pollers: otherConcurrency / 2}); err != nil {
 		return err
@@ -91,6 +102,9 @@ func (c *Cloud) startFunctions(m *made) error {
 			queues   []string
 			late     bool
 		}{{"matching-engine", m.commands, false}, {"market-data", m.marketData, true}, {"trade-recorder", m.recorder, true}, {"settler", m.settler, true}} {
+			if resident(f.function) {
+				continue
+			}
 			name := ShardName(f.function, shard)
 			if err := add(name, f.function, 1); err != nil {
 				return err
@@ -110,7 +124,9 @@ func (c *Cloud) startFunctions(m *made) error {
 			}
 		}
 	}
-	c.schedule("sweeper", c.cfg.SweepEvery)
+	if !resident("sweeper") {
+		c.schedule("sweeper", c.cfg.SweepEvery)
+	}
 	c.schedule("push", heartbeatEvery)
 	return nil
 }
