@@ -63,7 +63,7 @@ func (e *Env) Risk(ctx context.Context) (pipeline.Admission, error) {
 	if e.Config.Risk == "" {
 		return e.RiskChecker(ctx)
 	}
-	return &remoteRisk{awslambda.NewFromConfig(e.sdk()), e.Config.Risk}, nil
+	return newRemoteRisk(awslambda.NewFromConfig(e.sdk()), e.Config.Risk), nil
 }
 
 // admission is the event of risk-checker.
@@ -76,6 +76,16 @@ type admission struct {
 type remoteRisk struct {
 	client   *awslambda.Client
 	function string
+	room     chan struct{} // has something in it for each that is asked now
+}
+
+// RiskParallel is how many commands an environment of order-processor has
+// checked elsewhere at a time. risk-checker's concurrency is at least that many
+// times order-processor's, or it throttles.
+const RiskParallel = 2
+
+func newRemoteRisk(client *awslambda.Client, function string) *remoteRisk {
+	return &remoteRisk{client, function, make(chan struct{}, RiskParallel)}
 }
 
 // Handle implements pipeline.Admission.
@@ -87,6 +97,12 @@ func (r *remoteRisk) Handle(ctx context.Context, m pipeline.Message) error {
 	event, err := json.Marshal(admission{body})
 	if err != nil {
 		return fmt.Errorf("asking the risk checker: %w", err)
+	}
+	select {
+	case r.room <- struct{}{}:
+		defer func() { <-r.room }()
+	case <-ctx.Done():
+		return fmt.Errorf("asking the risk checker: waiting for room: %w", ctx.Err())
 	}
 	out, err := r.client.Invoke(ctx, &awslambda.InvokeInput{FunctionName: &r.function, Payload: event})
 	if err != nil {

@@ -229,7 +229,7 @@ func TestRemoteRisk(t *testing.T) {
 		_, _ = w.Write([]byte("null"))
 	}))
 	defer srv.Close()
-	risk := &remoteRisk{awslambda.New(awslambda.Options{Region: "r", BaseEndpoint: aws.String(srv.URL), RetryMaxAttempts: 1, Credentials: aws.AnonymousCredentials{}}), "risk-checker"}
+	risk := newRemoteRisk(awslambda.New(awslambda.Options{Region: "r", BaseEndpoint: aws.String(srv.URL), RetryMaxAttempts: 1, Credentials: aws.AnonymousCredentials{}}), "risk-checker")
 	m := pipeline.Message{Command: exchange.LimitOrder(1, 7, exchange.Buy, 100, 2), ClientID: "a"}
 	m.Command.ID, m.Command.Time = exchange.CommandID{1}, 5
 	require.NoError(t, risk.Handle(t.Context(), m))

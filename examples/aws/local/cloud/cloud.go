@@ -37,7 +37,7 @@ const (
 	MaxShards           = 16
 	DefaultDemoAccounts = 10
 	MaxDemoAccounts     = 100
-	DefaultSweepEvery   = time.Second // EventBridge Scheduler's least is a minute
+	DefaultSweepEvery   = 5 * time.Second // EventBridge Scheduler's least is a minute
 	startTimeout        = time.Minute
 	stopTimeout         = 15 * time.Second
 )
@@ -60,7 +60,7 @@ type Config struct {
 	Logger     *slog.Logger
 	Faults     Faults
 	// Done is told of every invocation; nil: nobody.
-	Done func(function string, took time.Duration, cold bool, err error)
+	Done func(lambda.Invocation)
 }
 
 // DefaultVisibility is short, so that what failed comes again soon. On AWS it

@@ -257,7 +257,8 @@ func TestFaults(t *testing.T) {
 	tr.watch(t)
 	ch.calm.Store(false)
 	// Requests come twice, out of order, or are refused.
-	c.bus.SetFaults(eventbus.Faults{Seed: seed, Refuse: 0.02, Throttle: 0.02, Duplicate: 0.05, Delay: 100 * time.Millisecond})
+	busFaults := eventbus.Faults{Seed: seed, Refuse: 0.02, Throttle: 0.02, Duplicate: 0.05, Delay: 100 * time.Millisecond}
+	c.bus.SetFaults(busFaults)
 	ctx, cancel := context.WithTimeout(t.Context(), *faultsTime+patience)
 	defer cancel()
 	var breaking sync.WaitGroup
@@ -292,8 +293,8 @@ func TestFaults(t *testing.T) {
 		fmt.Fprintf(&text, "  %6d  %s\n", ch.counts[kind], kind)
 	}
 	sent, accepted, unanswered := tr.figures()
-	t.Logf("faults:\n%srequests: %d sent, %d accepted, %d never answered\njournal:  %d items, %d commands, %d orders, %d trades\nclients:  %d gaps, %d reconnects\nviolations: %d",
-		&text, sent, accepted, unanswered, found.items, found.commands, found.orders, found.trades, tr.gaps.Load(), tr.redials.Load(), len(found.violations))
+	t.Logf("faults:\n%s          event bus: %+v\nrequests: %d sent, %d accepted, %d never answered\njournal:  %d items, %d commands, %d orders, %d trades\nclients:  %d gaps, %d reconnects\nviolations: %d",
+		&text, busFaults, sent, accepted, unanswered, found.items, found.commands, found.orders, found.trades, tr.gaps.Load(), tr.redials.Load(), len(found.violations))
 	for _, v := range found.violations {
 		t.Error(v)
 	}

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/adapters/aurora"
 	"github.com/castlecloud/exchange/adapters/dynamodb"
+	"github.com/castlecloud/exchange/adapters/s3"
 	"github.com/castlecloud/exchange/memory"
 	"github.com/castlecloud/exchange/pipeline"
 	"github.com/jackc/pgx/v5"
@@ -33,9 +35,52 @@ func (f *found) violation(format string, args ...any) {
 	}
 }
 
+// mirror is the whole journal of every instrument, in this process: what was
+// trimmed comes from the archive.
+type mirror struct {
+	from    *pipeline.Log
+	archive pipeline.Archive
+	journal *memory.Journal
+	log     *pipeline.Log
+	next    map[exchange.InstrumentID]pipeline.Position
+}
+
+func newMirror(t *testing.T, c *Cloud) *mirror {
+	j, err := dynamodb.NewJournal(ddb.NewFromConfig(sdk(c.parts.dynamo.URL())), dynamodb.JournalConfig{Table: journalTable})
+	require.NoError(t, err)
+	archive, err := s3.NewArchive(awss3.NewFromConfig(sdk(c.parts.s3), func(o *awss3.Options) { o.UsePathStyle = true }), s3.Config{Bucket: archiveBucket})
+	require.NoError(t, err)
+	copied := memory.NewJournal()
+	return &mirror{pipeline.NewLog(j), archive, copied, pipeline.NewLog(copied), map[exchange.InstrumentID]pipeline.Position{}}
+}
+
+// refresh reads what an instrument's journal has by now.
+func (m *mirror) refresh(ctx context.Context, in *exchange.Instrument) error {
+	for {
+		next := m.next[in.ID()] + 1
+		var raw []pipeline.Item
+		items, err := m.from.Read(ctx, in.ID(), next, pipeline.MaxReadItems)
+		for _, item := range items {
+			raw = append(raw, pipeline.Item{Head: item.Head(), Data: item.Data()})
+		}
+		if errors.Is(err, pipeline.ErrTrimmed) {
+			raw, err = pipeline.ReadArchive(ctx, m.archive, in, next, pipeline.MaxReadItems)
+		}
+		if err != nil || len(raw) == 0 {
+			return err
+		}
+		for i := range raw {
+			if err := m.journal.Append(ctx, in.ID(), raw[i]); err != nil {
+				return err
+			}
+			m.next[in.ID()] = raw[i].Position
+		}
+	}
+}
+
 // stores are the venue's own, looked at from outside.
 type stores struct {
-	log      *pipeline.Log
+	journal  *mirror
 	balances *dynamodb.Balances
 	trades   *aurora.Store
 }
@@ -49,9 +94,8 @@ func inspect(t *testing.T, c *Cloud, tr *traffic, patience time.Duration) *found
 	defer cancel()
 	ctx := t.Context()
 	client := ddb.NewFromConfig(sdk(c.parts.dynamo.URL()))
-	j, err := dynamodb.NewJournal(client, dynamodb.JournalConfig{Table: journalTable})
-	require.NoError(t, err)
-	s := &stores{log: pipeline.NewLog(j)}
+	s := &stores{journal: newMirror(t, c)}
+	var err error
 	s.balances, err = dynamodb.NewBalances(client, dynamodb.BalancesConfig{Table: balancesTable})
 	require.NoError(t, err)
 	s.trades, err = aurora.Open(ctx, aurora.Config{URL: c.parts.postgres.URL()})
@@ -59,43 +103,42 @@ func inspect(t *testing.T, c *Cloud, tr *traffic, patience time.Duration) *found
 	defer s.trades.Close()
 
 	out := &found{}
-	lost := awaitCommands(waiting, s.log, tr)
+	lost := awaitCommands(waiting, s.journal, tr)
 	for id, what := range lost {
 		out.violation("accepted and lost: %s, command %x", what, id)
 	}
 	heads := map[exchange.InstrumentID]pipeline.Position{}
 	for _, in := range tr.instruments {
-		head, err := j.Head(ctx, in.ID())
-		require.NoError(t, err)
-		heads[in.ID()] = head.Position
+		require.NoError(t, s.journal.refresh(ctx, in))
+		heads[in.ID()] = s.journal.next[in.ID()]
 	}
 	awaitConsumers(waiting, s, heads, out)
-	copied := memory.NewJournal()
+	// Nobody sends anything any more but the sweeper, which moves no money.
+	log := s.journal.log
 	clear(tr.seen)
 	for _, in := range tr.instruments {
-		copyJournal(ctx, t, s.log, copied, in, out, tr)
+		lookAtNumbers(ctx, t, log, in, out, tr)
 	}
-	log := pipeline.NewLog(copied)
 	compareBalances(ctx, t, c, s, log, tr.instruments, out)
 	compareTrades(ctx, t, s, log, tr, out)
-	compareBooks(waiting, t, s.log, tr, out)
+	compareBooks(waiting, t, s.journal, tr, out)
 	compareReplay(ctx, log, tr.instruments, out)
 	return out
 }
 
 // awaitCommands waits until the journal has every command that was accepted,
 // and returns those it never got.
-func awaitCommands(ctx context.Context, log *pipeline.Log, tr *traffic) map[exchange.CommandID]string {
+func awaitCommands(ctx context.Context, j *mirror, tr *traffic) map[exchange.CommandID]string {
 	tr.mu.Lock()
 	missing := maps.Clone(tr.accepted)
 	tr.mu.Unlock()
 	next := map[exchange.InstrumentID]pipeline.Position{}
 	for len(missing) > 0 && ctx.Err() == nil {
 		for _, in := range tr.instruments {
-			items, err := log.Read(ctx, in.ID(), next[in.ID()]+1, pipeline.MaxReadItems)
-			if err != nil {
+			if j.refresh(ctx, in) != nil {
 				break
 			}
+			items, _ := j.log.Read(ctx, in.ID(), next[in.ID()]+1, pipeline.MaxReadItems)
 			for _, item := range items {
 				for i := range item.Batch().Entries {
 					delete(missing, item.Batch().Entries[i].Command.ID)
@@ -134,45 +177,36 @@ func awaitConsumers(ctx context.Context, s *stores, heads map[exchange.Instrumen
 	}
 }
 
-// copyJournal copies an instrument's journal, looks at its numbers, and counts.
-func copyJournal(ctx context.Context, t *testing.T, from *pipeline.Log, to *memory.Journal, in *exchange.Instrument, out *found, tr *traffic) {
-	inst, seq := in.ID(), uint64(0)
-	for pos := pipeline.Position(1); ; {
-		items, err := from.Read(ctx, inst, pos, pipeline.MaxReadItems)
-		require.NoError(t, err)
-		if len(items) == 0 {
-			return
-		}
-		for _, item := range items {
-			require.NoError(t, to.Append(ctx, inst, pipeline.Item{Head: item.Head(), Data: item.Data()}))
-			pos = item.Position() + 1
-			out.items++
-			for i := range item.Batch().Entries {
-				e := &item.Batch().Entries[i]
-				out.commands++
-				if e.Command.ID != (exchange.CommandID{}) && tr.seen[e.Command.ID] {
-					out.violation("%s: command %x is in the journal twice", in.Symbol(), e.Command.ID)
+// lookAtNumbers looks at an instrument's commands and sequence, and counts.
+func lookAtNumbers(ctx context.Context, t *testing.T, log *pipeline.Log, in *exchange.Instrument, out *found, tr *traffic) {
+	seq := uint64(0)
+	eachItem(ctx, t, log, in, func(item pipeline.Committed) {
+		out.items++
+		for i := range item.Batch().Entries {
+			e := &item.Batch().Entries[i]
+			out.commands++
+			if e.Command.ID != (exchange.CommandID{}) && tr.seen[e.Command.ID] {
+				out.violation("%s: command %x is in the journal twice", in.Symbol(), e.Command.ID)
+			}
+			tr.seen[e.Command.ID] = true
+			for k := range e.Events {
+				ev := &e.Events[k]
+				if ev.Instrument != in.ID() || ev.Seq == 0 {
+					continue
 				}
-				tr.seen[e.Command.ID] = true
-				for k := range e.Events {
-					ev := &e.Events[k]
-					if ev.Instrument != inst || ev.Seq == 0 {
-						continue
-					}
-					if ev.Seq != seq+1 {
-						out.violation("%s: event %d follows %d", in.Symbol(), ev.Seq, seq)
-					}
-					seq = ev.Seq
-					switch ev.Kind {
-					case exchange.EventAccepted:
-						out.orders++
-					case exchange.EventTrade:
-						out.trades++
-					}
+				if ev.Seq != seq+1 {
+					out.violation("%s: event %d follows %d", in.Symbol(), ev.Seq, seq)
+				}
+				seq = ev.Seq
+				switch ev.Kind {
+				case exchange.EventAccepted:
+					out.orders++
+				case exchange.EventTrade:
+					out.trades++
 				}
 			}
 		}
-	}
+	})
 }
 
 // compareBalances settles the journal on empty balances of package memory, and
@@ -348,14 +382,12 @@ func compareTrades(ctx context.Context, t *testing.T, s *stores, log *pipeline.L
 
 // compareBooks compares the books that a page has kept, and those that the API
 // gives, with the journal's, each at the sequence number it says.
-func compareBooks(ctx context.Context, t *testing.T, log *pipeline.Log, tr *traffic, out *found) {
+func compareBooks(ctx context.Context, t *testing.T, j *mirror, tr *traffic, out *found) {
 	for _, in := range tr.instruments {
-		head, err := log.Journal().Head(t.Context(), in.ID())
-		require.NoError(t, err)
-		if head.Position == 0 {
+		if j.next[in.ID()] == 0 {
 			continue
 		}
-		items, err := log.Read(t.Context(), in.ID(), head.Position, 1)
+		items, err := j.log.Read(t.Context(), in.ID(), j.next[in.ID()], 1)
 		require.NoError(t, err)
 		target := items[0].Batch().LastSeq()
 		for {
@@ -368,7 +400,7 @@ func compareBooks(ctx context.Context, t *testing.T, log *pipeline.Log, tr *traf
 			ready := b.ready
 			tr.mu.Unlock()
 			if ready && last >= target {
-				compareBook(t.Context(), t, log, in, "the page", last, levels, out)
+				compareBook(t.Context(), t, j, in, "the page", last, levels, out)
 				break
 			}
 			if ctx.Err() != nil {
@@ -395,7 +427,7 @@ func compareBooks(ctx context.Context, t *testing.T, log *pipeline.Log, tr *traf
 				for _, l := range book.Asks {
 					levels["ask"][l.Price] = l.Size
 				}
-				compareBook(t.Context(), t, log, in, "the API", book.Seq, levels, out)
+				compareBook(t.Context(), t, j, in, "the API", book.Seq, levels, out)
 				break
 			}
 			select {
@@ -407,10 +439,11 @@ func compareBooks(ctx context.Context, t *testing.T, log *pipeline.Log, tr *traf
 }
 
 // compareBook compares a book with the journal's at an event.
-func compareBook(ctx context.Context, t *testing.T, log *pipeline.Log, in *exchange.Instrument, whose string, seq uint64, has map[string]map[string]string, out *found) {
+func compareBook(ctx context.Context, t *testing.T, j *mirror, in *exchange.Instrument, whose string, seq uint64, has map[string]map[string]string, out *found) {
 	want := map[string]map[string]string{"bid": {}, "ask": {}}
 	at := uint64(0)
-	eachItem(ctx, t, log, in, func(item pipeline.Committed) {
+	require.NoError(t, j.refresh(ctx, in))
+	eachItem(ctx, t, j.log, in, func(item pipeline.Committed) {
 		b := item.Batch()
 		if last := b.LastSeq(); last > seq {
 			return

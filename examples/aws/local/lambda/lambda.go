@@ -97,9 +97,19 @@ type Config struct {
 	// Fault is asked before every invocation; nil: nothing ever goes wrong. It
 	// is called concurrently.
 	Fault func(function string) Fault
-	// Done is told of every invocation that ran, and how long it took, without
-	// the start of a process; nil: nobody. It is called concurrently.
-	Done func(function string, took time.Duration, cold bool, err error)
+	// Done is told of every invocation that ran; nil: nobody. It is called
+	// concurrently, and keeps no time of anybody's.
+	Done func(Invocation)
+}
+
+// Invocation is one that ran. Began is when the process was asked: its start is
+// not counted.
+type Invocation struct {
+	Function     string
+	Event        []byte // not to be changed
+	Began, Ended time.Time
+	Cold         bool
+	Err          error
 }
 
 // Server runs functions. It is safe for concurrent use.
@@ -301,7 +311,7 @@ func (s *Server) run(ctx context.Context, f *function, event []byte, fault Fault
 		}
 	}
 	if s.cfg.Done != nil {
-		s.cfg.Done(f.Name, time.Since(began), cold, inv.err)
+		s.cfg.Done(Invocation{f.Name, event, began, time.Now(), cold, inv.err})
 	}
 	s.release(e)
 	return inv.answer, inv.err

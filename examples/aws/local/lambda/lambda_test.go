@@ -89,10 +89,11 @@ func failure(t *testing.T, err error) *FunctionError {
 func TestInvoke(t *testing.T) {
 	var mu sync.Mutex
 	var colds []bool
-	s := newServer(t, Config{Done: func(_ string, _ time.Duration, cold bool, _ error) {
+	s := newServer(t, Config{Done: func(i Invocation) {
 		mu.Lock()
 		defer mu.Unlock()
-		colds = append(colds, cold)
+		assert.False(t, i.Ended.Before(i.Began))
+		colds = append(colds, i.Cold)
 	}}, Function{})
 	first, err := invoke(t, s, order{})
 	require.NoError(t, err)
@@ -177,7 +178,7 @@ func TestFaults(t *testing.T) {
 			defer mu.Unlock()
 			return next
 		},
-		Done: func(string, time.Duration, bool, error) { mu.Lock(); ran++; mu.Unlock() },
+		Done: func(Invocation) { mu.Lock(); ran++; mu.Unlock() },
 	}, Function{})
 	set := func(f Fault) { mu.Lock(); next, ran = f, 0; mu.Unlock() }
 	runs := func() int { mu.Lock(); defer mu.Unlock(); return ran }
@@ -246,7 +247,7 @@ func TestInvokeAPI(t *testing.T) {
 func TestInvokeAsync(t *testing.T) {
 	var mu sync.Mutex
 	tries := 0
-	s := newServer(t, Config{Done: func(string, time.Duration, bool, error) { mu.Lock(); tries++; mu.Unlock() }}, Function{})
+	s := newServer(t, Config{Done: func(Invocation) { mu.Lock(); tries++; mu.Unlock() }}, Function{})
 	dead := make(chan []byte, 1)
 	event := []byte(`{"do":"fail"}`)
 	require.NoError(t, s.InvokeAsync("probe", event, Retry{Dead: func(event []byte, err error) {
