@@ -1,0 +1,10 @@
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    aws = {
+      source                = "hashicorp/aws"
+      version               = "~> 5.80"
+      configuration_aliases = [aws.us_east_1] # CloudFront takes its certificate and its web ACL from there
+    }
+  }
+}

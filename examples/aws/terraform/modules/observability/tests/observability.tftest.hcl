@@ -1,0 +1,66 @@
+mock_provider "aws" {
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-central-1" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
+
+mock_provider "aws" {
+  alias = "us_east_1"
+}
+
+variables {
+  name               = "venue"
+  kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+  namespace          = "Exchange"
+  emails             = ["desk@example.com"]
+  functions          = { matching-engine = { name = "venue-matching-engine", log_group = "/aws/lambda/venue-matching-engine" }, settler = { name = "venue-settler", log_group = "/aws/lambda/venue-settler" } }
+  queues             = { commands-000 = "venue-commands-000.fifo" }
+  dead_queues        = ["venue-requests-dead"]
+  tables             = { journal = "venue-journal" }
+  aurora_cluster_ids = ["venue-00"]
+  cache_nodes        = ["venue-0001-001"]
+  rest_api           = { name = "venue", stage = "v1" }
+  websocket_api      = { id = "abc", stage = "ws" }
+  health_check_id    = "hc"
+}
+
+run "every_documented_alarm" {
+  command = plan
+  assert {
+    condition = alltrue([for name in [
+      "venue-p99-accepted", "venue-p99-durable", "venue-p99-pushed", "venue-diverged", "venue-age-commands-000", "venue-dead-venue-requests-dead",
+      "venue-matching-engine-errors", "venue-matching-engine-throttles", "venue-settler-errors", "venue-settler-throttles",
+      "venue-aurora-cpu-venue-00", "venue-cache-memory-venue-0001-001", "venue-throttled-journal", "venue-api-unhealthy", "venue-trading-impaired",
+    ] : contains(output.alarms, name)])
+    error_message = "a documented alarm is missing"
+  }
+  assert {
+    condition     = alltrue([for a in aws_cloudwatch_metric_alarm.latency : a.threshold == 100 && a.extended_statistic == "p99"])
+    error_message = "p99 over 100 ms"
+  }
+  assert {
+    condition     = alltrue([for a in aws_cloudwatch_metric_alarm.aurora_cpu : a.threshold == 80]) && alltrue([for a in aws_cloudwatch_metric_alarm.cache_memory : a.threshold == 80])
+    error_message = "Aurora CPU and ElastiCache memory over 80 %"
+  }
+  assert {
+    condition     = strcontains(aws_cloudwatch_composite_alarm.trading.alarm_rule, "venue-diverged") && strcontains(aws_cloudwatch_composite_alarm.trading.alarm_rule, "venue-age-commands-000")
+    error_message = "a halted instrument impairs trading"
+  }
+  assert {
+    condition     = length(jsondecode(output.dashboard).widgets) == 16
+    error_message = "the dashboard shows the whole pipeline"
+  }
+  assert {
+    condition     = aws_sns_topic.alarms.kms_master_key_id == var.kms_key_arn
+    error_message = "alarms are encrypted"
+  }
+}
