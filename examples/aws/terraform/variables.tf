@@ -162,3 +162,22 @@ variable "sweep_minutes" {
     error_message = "sweep_minutes is a whole number from 1 to 60."
   }
 }
+
+variable "token_public_key" {
+  description = "Ed25519 key that tokens are checked with, base64. It is no secret; the private key stays with who issues tokens."
+  type        = string
+  validation {
+    condition     = can(regex("^[A-Za-z0-9+/]{43}=$", var.token_public_key))
+    error_message = "token_public_key is 32 bytes in base64, 44 characters that end in =."
+  }
+}
+
+variable "day_end" {
+  description = "When a trading day ends, a duration after 00:00 UTC below 24h, such as 21h30m."
+  type        = string
+  default     = "0s"
+  validation {
+    condition     = can(regex("^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", var.day_end)) && var.day_end != ""
+    error_message = "day_end is a duration such as 0s or 21h30m."
+  }
+}

@@ -138,8 +138,8 @@ resource "aws_lambda_function" "this" {
 
   function_name                  = "${var.name}-${each.key}"
   role                           = aws_iam_role.this[each.key].arn
-  filename                       = "${var.zips}/${each.key}.zip"
-  source_code_hash               = try(filebase64sha256("${var.zips}/${each.key}.zip"), null)
+  filename                       = "${var.zips}/${coalesce(each.value.zip, each.key)}.zip"
+  source_code_hash               = try(filebase64sha256("${var.zips}/${coalesce(each.value.zip, each.key)}.zip"), null)
   runtime                        = "provided.al2023"
   handler                        = "bootstrap"
   architectures                  = ["arm64"]

@@ -47,13 +47,14 @@ variable "log_days" {
 
 variable "functions" {
   description = <<-TEXT
-    The functions, by name. environment: its variables. statements: what its role may do besides logs, traces and the
+    The functions, by name. zip: whose zip it runs, when that has another name. environment: its variables. statements: what its role may do besides logs, traces and the
     network. private: whether it stands in the private subnets. timeout in seconds, memory in MiB. reserved: most
     concurrent executions, null: no bound of its own. provisioned: environments kept warm. queues: FIFO queues that
     invoke it, each with how many batches of different instruments at once (2 to 1000). asynchronous: it is invoked by
     events that are tried again up to max_age_seconds.
   TEXT
   type = map(object({
+    zip         = optional(string)
     environment = map(string)
     statements = list(object({
       sid        = string

@@ -20,15 +20,12 @@ resource "aws_dynamodb_table" "this" {
     }
   }
 
-  dynamic "global_secondary_index" {
+  dynamic "local_secondary_index" {
     for_each = each.value.indexes
     content {
-      name            = global_secondary_index.key
-      hash_key        = global_secondary_index.value.hash_key
-      range_key       = global_secondary_index.value.range_key
-      projection_type = global_secondary_index.value.projection
-      read_capacity   = try(var.dynamodb_capacity.read_min, null)
-      write_capacity  = try(var.dynamodb_capacity.write_min, null)
+      name            = local_secondary_index.key
+      range_key       = local_secondary_index.value
+      projection_type = "ALL"
     }
   }
 
@@ -56,30 +53,16 @@ resource "aws_dynamodb_table" "this" {
 }
 
 locals {
-  scaled = var.dynamodb_capacity == null ? {} : merge(flatten([
-    for table, t in var.tables : [
-      for way in ["Read", "Write"] : merge(
-        {
-          "${table}-${way}" = {
-            resource  = "table/${aws_dynamodb_table.this[table].name}"
-            dimension = "dynamodb:table:${way}CapacityUnits"
-            metric    = "DynamoDB${way}CapacityUtilization"
-            min       = way == "Read" ? var.dynamodb_capacity.read_min : var.dynamodb_capacity.write_min
-            max       = way == "Read" ? var.dynamodb_capacity.read_max : var.dynamodb_capacity.write_max
-          }
-        },
-        {
-          for index in keys(t.indexes) : "${table}-${index}-${way}" => {
-            resource  = "table/${aws_dynamodb_table.this[table].name}/index/${index}"
-            dimension = "dynamodb:index:${way}CapacityUnits"
-            metric    = "DynamoDB${way}CapacityUtilization"
-            min       = way == "Read" ? var.dynamodb_capacity.read_min : var.dynamodb_capacity.write_min
-            max       = way == "Read" ? var.dynamodb_capacity.read_max : var.dynamodb_capacity.write_max
-          }
-        },
-      )
-    ]
-  ])...)
+  # A local secondary index has its table's capacity.
+  scaled = var.dynamodb_capacity == null ? {} : merge([for table in keys(var.tables) : {
+    for way in ["Read", "Write"] : "${table}-${way}" => {
+      resource  = "table/${aws_dynamodb_table.this[table].name}"
+      dimension = "dynamodb:table:${way}CapacityUnits"
+      metric    = "DynamoDB${way}CapacityUtilization"
+      min       = way == "Read" ? var.dynamodb_capacity.read_min : var.dynamodb_capacity.write_min
+      max       = way == "Read" ? var.dynamodb_capacity.read_max : var.dynamodb_capacity.write_max
+    }
+  }]...)
 }
 
 resource "aws_appautoscaling_target" "dynamodb" {

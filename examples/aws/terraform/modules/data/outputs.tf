@@ -9,13 +9,14 @@ output "archive" {
 }
 
 output "cache" {
-  description = "ElastiCache: address of the configuration endpoint, the user that services sign in as, ARNs that elasticache:Connect names."
+  description = "ElastiCache: address of the configuration endpoint, the user that services sign in as, ARNs that elasticache:Connect names, its nodes."
   value = {
     address  = "${aws_elasticache_replication_group.this.configuration_endpoint_address}:6379"
     id       = aws_elasticache_replication_group.this.replication_group_id
     user     = aws_elasticache_user.services.user_name
     arn      = aws_elasticache_replication_group.this.arn
     user_arn = aws_elasticache_user.services.arn
+    nodes    = flatten([for shard in range(1, var.cache_shards + 1) : [for n in range(1, var.cache_replicas + 2) : format("%s-%04d-%03d", var.name, shard, n)]])
   }
 }
 

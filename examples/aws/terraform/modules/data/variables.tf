@@ -38,17 +38,13 @@ variable "security_group_ids" {
 # --- DynamoDB ---
 
 variable "tables" {
-  description = "Tables by what they are for: keys, the attributes' types, indexes, the attribute that says when an item may go. They come from the Go code, through contract.json."
+  description = "Tables by what they are for: keys, the attributes' types, local secondary indexes, the attribute that says when an item may go. They come from the Go code, through contract.json."
   type = map(object({
     hash_key   = string
     range_key  = optional(string)
     attributes = map(string)
     ttl        = optional(string)
-    indexes = optional(map(object({
-      hash_key   = string
-      range_key  = optional(string)
-      projection = optional(string, "ALL")
-    })), {})
+    indexes    = optional(map(string), {}) # local secondary indexes: what each is sorted by
   }))
   validation {
     condition     = alltrue([for t in values(var.tables) : alltrue([for type in values(t.attributes) : contains(["S", "N", "B"], type)])])
@@ -57,7 +53,7 @@ variable "tables" {
 }
 
 variable "dynamodb_capacity" {
-  description = "null: on demand. Otherwise provisioned capacity of every table and index, scaled between least and most units to the target utilisation in percent."
+  description = "null: on demand. Otherwise provisioned capacity of every table, scaled between least and most units to the target utilisation in percent."
   type = object({
     read_min  = number
     read_max  = number

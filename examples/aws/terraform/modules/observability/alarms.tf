@@ -310,7 +310,7 @@ resource "aws_cloudwatch_composite_alarm" "trading" {
       [for a in aws_cloudwatch_metric_alarm.latency : a.alarm_name],
       [aws_cloudwatch_metric_alarm.never["diverged"].alarm_name],
       [for a in aws_cloudwatch_metric_alarm.message_age : a.alarm_name],
-      [for key, a in aws_cloudwatch_metric_alarm.function : a.alarm_name if contains(["order-processor", "risk-checker", "matching-engine"], local.function_alarms[key].key)],
+      [for key, a in aws_cloudwatch_metric_alarm.function : a.alarm_name if can(regex("^(order-processor|risk-checker|matching-engine)", local.function_alarms[key].key))],
     ) : "ALARM(\"${name}\")"
   ])
 }

@@ -1,0 +1,24 @@
+output "url" {
+  description = "Where the venue is."
+  value       = module.edge.url
+}
+
+output "name_servers" {
+  description = "What the parent zone's NS records for the domain must be."
+  value       = module.edge.name_servers
+}
+
+output "functions" {
+  description = "The functions: names, and whether each stands in the private subnets."
+  value       = { for name, f in module.compute.functions : name => { name = f.name, private = f.private } }
+}
+
+output "alarms" {
+  description = "Names of the alarms."
+  value       = module.observability.alarms
+}
+
+output "archive_bucket" {
+  description = "Bucket of the archive."
+  value       = module.data.archive.bucket
+}
