@@ -16,7 +16,7 @@ module "network" {
   zones                     = var.zones
   kms_key_arn               = aws_kms_key.this.arn
   nat                       = false
-  extra_interface_endpoints = {}
+  extra_interface_endpoints = local.lambda ? {} : local.eks_endpoints
 }
 
 module "data" {

@@ -22,3 +22,13 @@ output "archive_bucket" {
   description = "Bucket of the archive."
   value       = module.data.archive.bucket
 }
+
+output "eks" {
+  description = "The cluster, the repository of the image and the service accounts with a role; null where functions run the services."
+  value       = local.lambda ? null : { cluster = module.eks[0].cluster, image = module.eks[0].image, service_accounts = module.eks[0].service_accounts }
+}
+
+output "container_environment" {
+  description = "What the containers are told; for the manifests' ConfigMap. null where functions run the services."
+  value       = local.lambda ? null : merge(local.values, { REQUEST_QUEUE = module.messaging.requests_queue.url })
+}

@@ -27,8 +27,8 @@ const runWait = 5 * time.Minute
 
 // directories are where terraform is run: each module, and what uses them.
 var directories = []string{
-	"modules/network", "modules/data", "modules/messaging", "modules/edge", "modules/api", "modules/compute", "modules/observability",
-	"environments/small", "environments/production",
+	"modules/network", "modules/data", "modules/messaging", "modules/edge", "modules/api", "modules/compute", "modules/observability", "modules/eks",
+	".", "environments/small", "environments/production",
 }
 
 // files are those of the configuration, relative to this directory.

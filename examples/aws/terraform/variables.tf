@@ -181,3 +181,16 @@ variable "day_end" {
     error_message = "day_end is a duration such as 0s or 21h30m."
   }
 }
+
+variable "eks" {
+  description = "The cluster, when compute is eks: who reaches its API from outside, the roles that administer it, its node groups."
+  type = object({
+    public_cidrs = optional(set(string), [])
+    admins       = optional(set(string), [])
+    nodes = optional(map(object({ types = list(string), min = number, max = number })), {
+      engines  = { types = ["c7g.large"], min = 3, max = 30 }
+      services = { types = ["c7g.large", "m7g.large"], min = 3, max = 60 }
+    })
+  })
+  default = {}
+}

@@ -4,6 +4,7 @@
 
 data "aws_region" "here" {}
 data "aws_caller_identity" "me" {}
+data "aws_partition" "here" {}
 
 locals {
   zones = { for i, zone in var.zones : zone => i }
@@ -137,6 +138,20 @@ data "aws_iam_policy_document" "endpoint" {
       test     = "StringEquals"
       variable = "aws:PrincipalAccount"
       values   = [data.aws_caller_identity.me.account_id]
+    }
+  }
+
+  # The registry signs downloads of image layers itself, from a bucket of AWS.
+  dynamic "statement" {
+    for_each = each.key == "s3" && contains(keys(var.extra_interface_endpoints), "ecr.dkr") ? [1] : []
+    content {
+      sid       = "ImageLayers"
+      actions   = ["s3:GetObject"]
+      resources = ["arn:${data.aws_partition.here.partition}:s3:::prod-${data.aws_region.here.name}-starport-layer-bucket/*"]
+      principals {
+        type        = "AWS"
+        identifiers = ["*"]
+      }
     }
   }
 }
