@@ -17,7 +17,7 @@ locals {
   # What a service receives from, which a function's event source mapping does
   # for it.
   receives = local.lambda ? {} : {
-    order-processor = [module.messaging.requests_queue.arn]
+    order-processor = [module.messaging.requests.arn]
     matching-engine = module.messaging.commands[*].arn
     market-data     = module.messaging.consumers["market-data"][*].arn
     trade-recorder  = module.messaging.consumers["trade-recorder"][*].arn
@@ -27,10 +27,10 @@ locals {
   # risk-checker runs in the order processor there.
   pods = local.lambda ? {} : { for name, may in {
     order-processor = local.service_functions["risk-checker"].may
-    matching-engine = ["write_journal", "archive", "redis", "publish"]
-    market-data     = local.service_functions["market-data"].may
-    trade-recorder  = local.service_functions["trade-recorder"].may
-    settler         = local.service_functions["settler"].may
+    matching-engine = local.service_functions["matching-engine-000"].may
+    market-data     = local.service_functions["market-data-000"].may
+    trade-recorder  = local.service_functions["trade-recorder-000"].may
+    settler         = local.service_functions["settler-000"].may
     sweeper         = local.service_functions["sweeper"].may
     } : name => concat(
     [for key in may : local.may[key]],

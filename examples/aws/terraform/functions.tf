@@ -15,8 +15,8 @@ locals {
   values = {
     LOG_LEVEL           = "INFO"
     METRICS_NAMESPACE   = local.namespace
-    AWS_AUTH            = "iam"
-    CACHE_NAME          = module.data.cache.id
+    REDIS_IAM           = module.data.cache.id
+    DATABASE_IAM        = "true"
     JOURNAL_TABLE       = module.data.tables["journal"].name
     BALANCES_TABLE      = module.data.tables["balances"].name
     CONNECTIONS_TABLE   = module.data.tables["connections"].name
@@ -28,8 +28,6 @@ locals {
     COMMAND_QUEUES      = join(",", module.messaging.commands[*].url)
     EVENTS_TOPICS       = join(",", module.messaging.topics)
     MARKET_DATA_QUEUES  = join(",", module.messaging.consumers["market-data"][*].url)
-    RECORDER_QUEUES     = join(",", module.messaging.consumers["trade-recorder"][*].url)
-    SETTLER_QUEUES      = join(",", module.messaging.consumers["settler"][*].url)
     PUSH_QUEUE          = module.messaging.push.url
     WEBSOCKET_ENDPOINT  = module.api.websocket.management
     RISK_FUNCTION       = "${var.name}-risk-checker:live"
@@ -51,7 +49,6 @@ locals {
     bus            = { sid = "Requests", actions = ["events:PutEvents"], resources = [module.messaging.bus.arn] }
     commands       = { sid = "Commands", actions = ["sqs:SendMessage"], resources = module.messaging.commands[*].arn }
     publish        = { sid = "Publish", actions = ["sns:Publish"], resources = module.messaging.topics }
-    wake           = { sid = "Wake", actions = ["sqs:SendMessage"], resources = flatten([for queues in values(module.messaging.consumers) : queues[*].arn]) }
     wake_market    = { sid = "WakeMarketData", actions = ["sqs:SendMessage"], resources = module.messaging.consumers["market-data"][*].arn }
     push           = { sid = "Push", actions = ["sqs:SendMessage"], resources = [module.messaging.push.arn] }
     post           = { sid = "Post", actions = ["execute-api:ManageConnections"], resources = [module.api.websocket.manage, replace(module.api.websocket.manage, "/POST/", "/DELETE/")] }
@@ -77,35 +74,35 @@ locals {
     push = { may = ["connections", "post"], timeout = 30, private = false, queues = { push = module.messaging.push.arn } }
   }
 
-  service_functions = merge({
-    order-processor = { may = ["risk"], timeout = 15, asynchronous = true }
-    risk-checker    = { may = ["write_balances", "commands", "database", "redis"], timeout = 10 }
-    market-data     = { may = ["read_journal", "read_balances", "connections", "database", "redis", "push"], queues = local.queue.market-data }
-    trade-recorder  = { may = ["read_journal", "database", "archive"], queues = local.queue.trade-recorder }
-    settler         = { may = ["read_journal", "write_balances", "connections", "push"], queues = local.queue.settler }
-    sweeper         = { may = ["write_journal", "write_balances", "connections", "archive", "database", "commands", "publish", "wake"], timeout = 60 }
+  service_functions = merge(
+    {
+      order-processor = { may = ["risk"], queues = { requests = module.messaging.requests.arn } }
+      risk-checker    = { may = ["write_balances", "commands", "database", "redis"], timeout = 10 }
+      sweeper         = { may = ["write_journal", "write_balances", "connections", "archive", "database", "commands", "publish"], timeout = 60 }
     },
-    # One function a shard: what it knows of its books stays warm, as nobody else
-    # writes them.
-    { for shard, arn in local.queue.commands : "matching-engine-${shard}" => {
-      zip = "matching-engine", may = ["write_journal", "archive", "redis", "publish"], memory = 1769, queues = { (shard) = arn }
-    } },
+    # What follows an instrument has a function a shard, so that what it knows of
+    # its books stays warm: two batches at once are the least a queue gives.
+    merge([for shard in local.shards : {
+      "matching-engine-${shard}" = { zip = "matching-engine", may = ["write_journal", "archive", "redis", "publish"], memory = 1769, concurrency = 2, queues = { (shard) = local.queue.commands[shard] } }
+      "market-data-${shard}"     = { zip = "market-data", may = ["read_journal", "read_balances", "connections", "database", "redis", "push"], concurrency = 2, queues = { (shard) = local.queue.market-data[shard] } }
+      "trade-recorder-${shard}"  = { zip = "trade-recorder", may = ["read_journal", "database", "archive"], concurrency = 2, queues = { (shard) = local.queue.trade-recorder[shard] } }
+      "settler-${shard}"         = { zip = "settler", may = ["read_journal", "write_balances", "connections", "push"], concurrency = 2, queues = { (shard) = local.queue.settler[shard] } }
+    }]...),
   )
 
   chosen = merge({ for name, f in local.edge_functions : name => f }, { for name, f in local.service_functions : name => f if local.lambda })
 
   # lookup, not try: try of a value that is not known yet is not known at all.
   functions = { for name, f in local.chosen : name => {
-    zip          = lookup(f, "zip", name)
-    environment  = { for v in local.contract.functions[lookup(f, "zip", name)].variables : v => local.values[v] }
-    statements   = [for key in f.may : local.may[key]]
-    private      = lookup(f, "private", true)
-    timeout      = lookup(f, "timeout", 30)
-    memory       = lookup(f, "memory", 512)
-    reserved     = lookup(var.reserved, lookup(f, "zip", name), null)
-    provisioned  = lookup(var.provisioned, lookup(f, "zip", name), 0)
-    queues       = { for queue, arn in lookup(f, "queues", {}) : queue => { arn = arn, concurrency = var.concurrency } }
-    asynchronous = lookup(f, "asynchronous", false) ? { max_age_seconds = 900, dead_arn = "arn:${data.aws_partition.here.partition}:sqs:${data.aws_region.here.name}:${data.aws_caller_identity.me.account_id}:${var.name}-requests-dead" } : null
+    zip         = lookup(f, "zip", name)
+    environment = { for v in local.contract.functions[lookup(f, "zip", name)].variables : v => local.values[v] }
+    statements  = [for key in f.may : local.may[key]]
+    private     = lookup(f, "private", true)
+    timeout     = lookup(f, "timeout", 30)
+    memory      = lookup(f, "memory", 512)
+    reserved    = lookup(var.reserved, lookup(f, "zip", name), null)
+    provisioned = lookup(var.provisioned, lookup(f, "zip", name), 0)
+    queues      = { for queue, arn in lookup(f, "queues", {}) : queue => { arn = arn, concurrency = lookup(f, "concurrency", var.concurrency) } }
   } }
 }
 

@@ -46,7 +46,6 @@ module "messaging" {
   consumers         = { market-data = {}, trade-recorder = {}, settler = {} }
   event_source      = local.contract.event.source
   event_detail_type = local.contract.event.detail_type
-  order_processor   = local.lambda ? { name = module.compute.functions["order-processor"].name, arn = module.compute.functions["order-processor"].arn } : null
 }
 
 module "compute" {
@@ -100,7 +99,7 @@ module "observability" {
   queues = merge(
     { for i, shard in local.shards : "commands-${shard}" => module.messaging.commands[i].name },
     merge([for consumer, queues in module.messaging.consumers : { for i, shard in local.shards : "${consumer}-${shard}" => queues[i].name }]...),
-    { push = module.messaging.push.name },
+    { requests = module.messaging.requests.name, push = module.messaging.push.name },
   )
   dead_queues        = module.messaging.dead_queues
   tables             = { for key in keys(local.contract.tables) : key => module.data.tables[key].name }

@@ -30,5 +30,5 @@ output "eks" {
 
 output "container_environment" {
   description = "What the containers are told; for the manifests' ConfigMap. null where functions run the services."
-  value       = local.lambda ? null : merge(local.values, { REQUEST_QUEUE = module.messaging.requests_queue.url })
+  value       = local.lambda ? null : merge(local.values, { REQUEST_QUEUE = module.messaging.requests.url })
 }

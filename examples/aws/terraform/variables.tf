@@ -53,7 +53,7 @@ variable "shards" {
 }
 
 variable "concurrency" {
-  description = "How many batches of different instruments a function takes from one queue at once."
+  description = "How many batches the order processor and push take from their queues at once."
   type        = number
   default     = 10
   validation {

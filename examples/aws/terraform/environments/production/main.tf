@@ -58,10 +58,10 @@ module "venue" {
   zones            = ["${var.region}a", "${var.region}b", "${var.region}c"]
   zips             = "${path.module}/../../../dist"
 
-  # One queue, topic and engine function for each of ten pairs.
+  # Queues, topic and functions of their own for each of ten pairs.
   shards      = 10
-  concurrency = 10
-  provisioned = { authorizer = 5, api = 10, order-processor = 20, risk-checker = 20, matching-engine = 2, market-data = 10, settler = 10, push = 10 }
+  concurrency = 20
+  provisioned = { authorizer = 5, api = 10, order-processor = 20, risk-checker = 20, matching-engine = 2, market-data = 2, trade-recorder = 1, settler = 2, push = 10 }
 
   cache  = { node_type = "cache.r7g.large", shards = 2, replicas = 2 }
   aurora = { clusters = 1, readers = 2, min = 2, max = 32 }

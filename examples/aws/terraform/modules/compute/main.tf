@@ -90,15 +90,6 @@ data "aws_iam_policy_document" "this" {
     }
   }
 
-  dynamic "statement" {
-    for_each = each.value.asynchronous == null ? [] : [each.value.asynchronous.dead_arn]
-    content {
-      sid       = "DeadLetters"
-      actions   = ["sqs:SendMessage"]
-      resources = [statement.value]
-    }
-  }
-
   # Queues, topics, tables and secrets are encrypted with it.
   statement {
     sid       = "Key"
@@ -206,18 +197,4 @@ resource "aws_lambda_event_source_mapping" "this" {
   }
 
   depends_on = [aws_iam_role_policy.this]
-}
-
-resource "aws_lambda_function_event_invoke_config" "this" {
-  for_each                     = { for name, f in var.functions : name => f.asynchronous if f.asynchronous != null }
-  function_name                = aws_lambda_function.this[each.key].function_name
-  qualifier                    = aws_lambda_alias.live[each.key].name
-  maximum_event_age_in_seconds = each.value.max_age_seconds
-  maximum_retry_attempts       = 2
-
-  destination_config {
-    on_failure {
-      destination = each.value.dead_arn
-    }
-  }
 }

@@ -49,9 +49,8 @@ variable "functions" {
   description = <<-TEXT
     The functions, by name. zip: whose zip it runs, when that has another name. environment: its variables. statements: what its role may do besides logs, traces and the
     network. private: whether it stands in the private subnets. timeout in seconds, memory in MiB. reserved: most
-    concurrent executions, null: no bound of its own. provisioned: environments kept warm. queues: FIFO queues that
-    invoke it, each with how many batches of different instruments at once (2 to 1000). asynchronous: it is invoked by
-    events that are tried again up to max_age_seconds.
+    concurrent executions, null: no bound of its own. provisioned: environments kept warm. queues: queues that invoke
+    it, each with how many messages at most make a batch and how many batches there are at once (2 to 1000).
   TEXT
   type = map(object({
     zip         = optional(string)
@@ -72,7 +71,6 @@ variable "functions" {
       batch       = optional(number, 10)
       concurrency = optional(number, 10)
     })), {})
-    asynchronous = optional(object({ max_age_seconds = number, dead_arn = string }))
   }))
   validation {
     condition = alltrue(flatten([for f in values(var.functions) : [
@@ -86,6 +84,6 @@ variable "functions" {
   }
   validation {
     condition     = alltrue(flatten([for f in values(var.functions) : [for q in values(f.queues) : q.batch >= 1 && q.batch <= 10 && q.concurrency >= 2 && q.concurrency <= 1000]]))
-    error_message = "a FIFO queue gives batches of 1 to 10, and its concurrency is 2 to 1000."
+    error_message = "a queue gives batches of 1 to 10, and its concurrency is 2 to 1000."
   }
 }

@@ -30,49 +30,22 @@ resource "aws_cloudwatch_event_rule" "requests" {
   event_pattern  = local.pattern
 }
 
-resource "aws_cloudwatch_event_target" "order_processor" {
-  count          = var.order_processor == null ? 0 : 1
-  rule           = aws_cloudwatch_event_rule.requests.name
-  event_bus_name = aws_cloudwatch_event_bus.requests.name
-  target_id      = "order-processor"
-  arn            = var.order_processor.arn
-
-  retry_policy {
-    maximum_event_age_in_seconds = var.request_age_seconds
-    maximum_retry_attempts       = 185
-  }
-
-  dead_letter_config {
-    arn = aws_sqs_queue.dead_requests.arn
-  }
-}
-
-resource "aws_lambda_permission" "order_processor" {
-  count         = var.order_processor == null ? 0 : 1
-  statement_id  = "EventBridge"
-  action        = "lambda:InvokeFunction"
-  function_name = var.order_processor.name
-  principal     = "events.amazonaws.com"
-  source_arn    = aws_cloudwatch_event_rule.requests.arn
-}
-
-# Containers take requests from a standard queue instead: requests have no
-# order that it could break.
+# The rule puts requests on a standard queue, from which the order processor
+# takes them in batches: requests have no order that it could break, and none is
+# lost after a few tries, as one that invokes a function directly may be.
 resource "aws_sqs_queue" "requests" {
-  count                      = var.order_processor == null ? 1 : 0
   name                       = "${var.name}-requests"
   kms_master_key_id          = var.kms_key_arn
   visibility_timeout_seconds = var.visibility_seconds
-  message_retention_seconds  = var.request_age_seconds
-  redrive_policy             = jsonencode({ deadLetterTargetArn = aws_sqs_queue.dead_requests.arn, maxReceiveCount = 50 })
+  message_retention_seconds  = 1209600
+  redrive_policy             = jsonencode({ deadLetterTargetArn = aws_sqs_queue.dead_requests.arn, maxReceiveCount = 100 })
 }
 
 resource "aws_cloudwatch_event_target" "requests" {
-  count          = var.order_processor == null ? 1 : 0
   rule           = aws_cloudwatch_event_rule.requests.name
   event_bus_name = aws_cloudwatch_event_bus.requests.name
   target_id      = "requests"
-  arn            = aws_sqs_queue.requests[0].arn
+  arn            = aws_sqs_queue.requests.arn
 
   retry_policy {
     maximum_event_age_in_seconds = var.request_age_seconds
@@ -93,10 +66,7 @@ resource "aws_sqs_queue" "dead_requests" {
 }
 
 data "aws_iam_policy_document" "from_rule" {
-  for_each = merge(
-    { dead = aws_sqs_queue.dead_requests.arn },
-    var.order_processor == null ? { requests = aws_sqs_queue.requests[0].arn } : {},
-  )
+  for_each = { dead = aws_sqs_queue.dead_requests.arn, requests = aws_sqs_queue.requests.arn }
   statement {
     sid       = "FromTheRule"
     actions   = ["sqs:SendMessage"]
@@ -134,8 +104,7 @@ resource "aws_sqs_queue_policy" "dead_requests" {
 }
 
 resource "aws_sqs_queue_policy" "requests" {
-  count     = var.order_processor == null ? 1 : 0
-  queue_url = aws_sqs_queue.requests[0].id
+  queue_url = aws_sqs_queue.requests.id
   policy    = data.aws_iam_policy_document.from_rule["requests"].json
 }
 

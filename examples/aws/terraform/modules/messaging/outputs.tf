@@ -3,9 +3,9 @@ output "bus" {
   value       = { name = aws_cloudwatch_event_bus.requests.name, arn = aws_cloudwatch_event_bus.requests.arn }
 }
 
-output "requests_queue" {
-  description = "Queue of the requests where there is no order processor function; null otherwise."
-  value       = var.order_processor == null ? { url = aws_sqs_queue.requests[0].url, arn = aws_sqs_queue.requests[0].arn, name = aws_sqs_queue.requests[0].name } : null
+output "requests" {
+  description = "Queue of the requests."
+  value       = { url = aws_sqs_queue.requests.url, arn = aws_sqs_queue.requests.arn, name = aws_sqs_queue.requests.name }
 }
 
 output "commands" {

@@ -46,7 +46,7 @@ variable "visibility_seconds" {
 }
 
 variable "request_age_seconds" {
-  description = "How long EventBridge tries to deliver a request before it goes to the dead-letter queue. No longer than the span of the dedup window: later it would be refused as stale."
+  description = "How long EventBridge tries to put a request on its queue before it goes to the dead-letter queue. No longer than the span of the dedup window: later it would be refused as stale."
   type        = number
   default     = 900
   validation {
@@ -73,10 +73,4 @@ variable "event_source" {
 variable "event_detail_type" {
   description = "Detail type of the requests' events, as the Go code has it."
   type        = string
-}
-
-variable "order_processor" {
-  description = "The function that takes requests from the bus; null where the services run on EKS and take them from a queue."
-  type        = object({ name = string, arn = string })
-  default     = null
 }

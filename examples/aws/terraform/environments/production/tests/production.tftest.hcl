@@ -33,11 +33,11 @@ run "production" {
     error_message = "every function but push stands in a private subnet, and push in none"
   }
   assert {
-    condition     = length(output.venue.functions) == 20
+    condition     = length(output.venue.functions) == 47
     error_message = "a function is missing: ${join(", ", keys(output.venue.functions))}"
   }
   assert {
-    condition     = alltrue([for name in ["exchange-p99-accepted", "exchange-p99-durable", "exchange-p99-pushed", "exchange-diverged", "exchange-dead-exchange-requests-dead", "exchange-api-unhealthy", "exchange-trading-impaired", "exchange-settler-errors", "exchange-settler-throttles", "exchange-age-push", "exchange-throttled-journal", "exchange-logged-errors", "exchange-age-commands-000", "exchange-age-commands-001", "exchange-age-commands-002", "exchange-age-commands-003", "exchange-age-commands-004", "exchange-age-commands-005", "exchange-age-commands-006", "exchange-age-commands-007", "exchange-age-commands-008", "exchange-age-commands-009", "exchange-aurora-cpu-exchange-00", "exchange-cache-memory-exchange-0001-001", "exchange-cache-memory-exchange-0002-003"] : contains(output.venue.alarms, name)])
+    condition     = alltrue([for name in ["exchange-p99-accepted", "exchange-p99-durable", "exchange-p99-pushed", "exchange-diverged", "exchange-dead-exchange-requests-dead", "exchange-api-unhealthy", "exchange-trading-impaired", "exchange-settler-000-errors", "exchange-settler-000-throttles", "exchange-age-push", "exchange-throttled-journal", "exchange-logged-errors", "exchange-age-commands-000", "exchange-age-commands-001", "exchange-age-commands-002", "exchange-age-commands-003", "exchange-age-commands-004", "exchange-age-commands-005", "exchange-age-commands-006", "exchange-age-commands-007", "exchange-age-commands-008", "exchange-age-commands-009", "exchange-aurora-cpu-exchange-00", "exchange-cache-memory-exchange-0001-001", "exchange-cache-memory-exchange-0002-003"] : contains(output.venue.alarms, name)])
     error_message = "a documented alarm is missing: ${join(", ", output.venue.alarms)}"
   }
   assert {

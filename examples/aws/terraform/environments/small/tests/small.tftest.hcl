@@ -37,7 +37,7 @@ run "small" {
     error_message = "a function is missing: ${join(", ", keys(output.venue.functions))}"
   }
   assert {
-    condition     = alltrue([for name in ["exchange-small-p99-accepted", "exchange-small-p99-durable", "exchange-small-p99-pushed", "exchange-small-diverged", "exchange-small-dead-exchange-small-requests-dead", "exchange-small-api-unhealthy", "exchange-small-trading-impaired", "exchange-small-settler-errors", "exchange-small-settler-throttles", "exchange-small-age-push", "exchange-small-throttled-journal", "exchange-small-logged-errors", "exchange-small-age-commands-000", "exchange-small-aurora-cpu-exchange-small-00", "exchange-small-cache-memory-exchange-small-0001-001", "exchange-small-cache-memory-exchange-small-0001-002"] : contains(output.venue.alarms, name)])
+    condition     = alltrue([for name in ["exchange-small-p99-accepted", "exchange-small-p99-durable", "exchange-small-p99-pushed", "exchange-small-diverged", "exchange-small-dead-exchange-small-requests-dead", "exchange-small-api-unhealthy", "exchange-small-trading-impaired", "exchange-small-settler-000-errors", "exchange-small-settler-000-throttles", "exchange-small-age-push", "exchange-small-throttled-journal", "exchange-small-logged-errors", "exchange-small-age-commands-000", "exchange-small-aurora-cpu-exchange-small-00", "exchange-small-cache-memory-exchange-small-0001-001", "exchange-small-cache-memory-exchange-small-0001-002"] : contains(output.venue.alarms, name)])
     error_message = "a documented alarm is missing: ${join(", ", output.venue.alarms)}"
   }
   assert {

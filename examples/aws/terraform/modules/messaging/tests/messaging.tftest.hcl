@@ -20,7 +20,6 @@ variables {
   event_source      = "exchange.edge"
   event_detail_type = "Request"
   consumers         = { market-data = {}, trade-recorder = {}, settler = {} }
-  order_processor   = { name = "venue-order-processor", arn = "arn:aws:lambda:eu-central-1:123456789012:function:venue-order-processor:live" }
 }
 
 run "in_order_and_encrypted" {
@@ -35,27 +34,12 @@ run "in_order_and_encrypted" {
     error_message = "queues are FIFO, high throughput, encrypted"
   }
   assert {
-    condition     = aws_sqs_queue.dead_requests.kms_master_key_id == var.kms_key_arn && alltrue([for t in aws_sns_topic.events : t.kms_master_key_id == var.kms_key_arn && t.fifo_topic])
+    condition     = aws_sqs_queue.dead_requests.kms_master_key_id == var.kms_key_arn && aws_sqs_queue.requests.kms_master_key_id == var.kms_key_arn && alltrue([for t in aws_sns_topic.events : t.kms_master_key_id == var.kms_key_arn && t.fifo_topic])
     error_message = "topics are FIFO, and all is encrypted"
   }
   assert {
-    condition     = length(aws_cloudwatch_event_target.order_processor) == 1 && length(aws_sqs_queue.requests) == 0
-    error_message = "the rule invokes the function"
-  }
-  assert {
-    condition     = aws_cloudwatch_event_target.order_processor[0].retry_policy[0].maximum_event_age_in_seconds <= 900
-    error_message = "no request is delivered after the dedup window has forgotten it"
-  }
-}
-
-run "containers_take_requests_from_a_queue" {
-  command = plan
-  variables {
-    order_processor = null
-  }
-  assert {
-    condition     = length(aws_cloudwatch_event_target.order_processor) == 0 && length(aws_sqs_queue.requests) == 1 && length(aws_cloudwatch_event_target.requests) == 1
-    error_message = "the rule puts requests on a queue"
+    condition     = aws_cloudwatch_event_target.requests.retry_policy[0].maximum_event_age_in_seconds <= 900
+    error_message = "no request comes to the queue after the dedup window has forgotten it"
   }
 }
 
