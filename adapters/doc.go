@@ -7,6 +7,8 @@
 //	dynamodb            Journal and Balances
 //	sqs                 CommandQueue
 //	sns                 Publisher
+//	redis               BookStore
+//	aurora              TradeStore; sharded spreads one over several
 //	eventbridge         EventBus
 //	s3, parquet         Archive, and its trades for analysts
 //	apigateway          Pusher to the clients of an API Gateway WebSocket API
