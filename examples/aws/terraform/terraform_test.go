@@ -257,7 +257,7 @@ func tableOf(in *ddb.CreateTableInput, ttl string) table {
 	return t
 }
 
-var metricPattern = regexp.MustCompile(`(?m)^\s*Metric\w+\s*=\s*"([a-z_]+)"`)
+var metricPattern = regexp.MustCompile(`(?m)^\s*(?:const )?Metric\w+\s*=\s*"([a-z_]+)"`)
 
 // Terraform reads contract.json: functions, their variables, tables, the event's
 // envelope. go test ./examples/aws/terraform -run Contract -rewrite writes it.
