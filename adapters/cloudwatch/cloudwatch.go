@@ -12,12 +12,13 @@
 // once.
 //
 //	{"time":"...","level":"INFO","msg":"metrics","_aws":{"Timestamp":1700000000000,"CloudWatchMetrics":[{"Namespace":"Exchange",
-//	"Dimensions":[["instrument"]],"Metrics":[{"Name":"matching_commands","Unit":"Count"}]}]},"instrument":"BTC-USD","matching_commands":7}
+//	"Dimensions":[["instrument"],[]],"Metrics":[{"Name":"matching_commands","Unit":"Count"}]}]},"instrument":"BTC-USD","matching_commands":7}
 //
-// The only dimension is "instrument", its symbol; a metric without an
-// instrument has none. An account never is one. Each pair of metric and
-// dimension is a custom metric that AWS charges for: there are as many as
-// instruments times names, at most MaxSeries.
+// The only dimension is "instrument", its symbol; an account never is one. What
+// is measured of an instrument counts for all of them together as well, without
+// a dimension, as an alarm cannot search. Each pair of metric and dimension is a
+// custom metric that AWS charges for: there are as many as instruments times
+// names, at most MaxSeries, and one more a name.
 //
 // # What this relies on AWS for
 //
@@ -265,7 +266,7 @@ func (m *Metrics) line(inst exchange.InstrumentID, names []string, all map[strin
 	set := metricSet{Namespace: m.cfg.Namespace, Dimensions: [][]string{{}}}
 	attrs := make([]slog.Attr, 1, len(names)+2)
 	if inst != 0 {
-		set.Dimensions = [][]string{{"instrument"}}
+		set.Dimensions = [][]string{{"instrument"}, {}}
 		attrs = append(attrs, slog.String("instrument", cmp.Or(m.symbols[inst], strconv.FormatUint(uint64(inst), 10))))
 	}
 	for _, name := range names {

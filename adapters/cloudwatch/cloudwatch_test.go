@@ -53,8 +53,12 @@ func parse(t testing.TB, out []byte) []sample {
 		require.Len(t, meta.CloudWatchMetrics, 1)
 		set := meta.CloudWatchMetrics[0]
 		require.NotEmpty(t, set.Namespace)
-		require.Len(t, set.Dimensions, 1)
 		require.NotNil(t, set.Dimensions[0])
+		if len(set.Dimensions[0]) == 0 {
+			require.Len(t, set.Dimensions, 1)
+		} else { // and all instruments together
+			require.Equal(t, [][]string{{"instrument"}, {}}, set.Dimensions)
+		}
 		require.LessOrEqual(t, len(set.Metrics), 100)
 		require.NotEmpty(t, set.Metrics)
 		instrument := ""
@@ -184,8 +188,8 @@ func TestLine(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		`:"INFO","msg":"metrics","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Venue","Dimensions":[[]],"Metrics":[{"Name":"sweeper_voids","Unit":"Count"}]}]},"sweeper_voids":1}` + "\n",
-		`:"INFO","msg":"metrics","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Venue","Dimensions":[["instrument"]],"Metrics":[{"Name":"matching_commands","Unit":"Count"},{"Name":"matching_committed","Unit":"Milliseconds"},{"Name":"matching_open_orders","Unit":"None"}]}]},"instrument":"BTC-USD","matching_commands":7,"matching_committed":[1.5,2000],"matching_open_orders":3}` + "\n",
-		`:"INFO","msg":"metrics","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Venue","Dimensions":[["instrument"]],"Metrics":[{"Name":"sweeper_voids","Unit":"Count"}]}]},"instrument":"2","sweeper_voids":1}` + "\n",
+		`:"INFO","msg":"metrics","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Venue","Dimensions":[["instrument"],[]],"Metrics":[{"Name":"matching_commands","Unit":"Count"},{"Name":"matching_committed","Unit":"Milliseconds"},{"Name":"matching_open_orders","Unit":"None"}]}]},"instrument":"BTC-USD","matching_commands":7,"matching_committed":[1.5,2000],"matching_open_orders":3}` + "\n",
+		`:"INFO","msg":"metrics","_aws":{"Timestamp":1700000000123,"CloudWatchMetrics":[{"Namespace":"Venue","Dimensions":[["instrument"],[]],"Metrics":[{"Name":"sweeper_voids","Unit":"Count"}]}]},"instrument":"2","sweeper_voids":1}` + "\n",
 	}, lines)
 	before := s.out.Len()
 	require.NoError(t, s.Flush())

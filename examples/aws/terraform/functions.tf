@@ -5,18 +5,16 @@
 locals {
   namespace = "Exchange"
 
-  redis = "rediss://${module.data.cache.user}@${module.data.cache.address}"
-  # RDS Proxy takes the role's token as the password.
+  # Services sign in with their role: no URL has a password.
+  redis = "rediss://${module.data.cache.user}@${module.data.cache.address}?iam=${module.data.cache.id}"
   database = [for c in module.data.aurora : {
-    writer = "postgres://${c.user}@${c.writer}:5432/${c.database}?sslmode=require"
-    reader = "postgres://${c.user}@${c.reader}:5432/${c.database}?sslmode=require"
+    writer = "postgres://${c.user}@${c.writer}:5432/${c.database}?sslmode=require&iam=true"
+    reader = "postgres://${c.user}@${c.reader}:5432/${c.database}?sslmode=require&iam=true"
   }]
 
   values = {
     LOG_LEVEL           = "INFO"
     METRICS_NAMESPACE   = local.namespace
-    REDIS_IAM           = module.data.cache.id
-    DATABASE_IAM        = "true"
     JOURNAL_TABLE       = module.data.tables["journal"].name
     BALANCES_TABLE      = module.data.tables["balances"].name
     CONNECTIONS_TABLE   = module.data.tables["connections"].name
@@ -28,6 +26,8 @@ locals {
     COMMAND_QUEUES      = join(",", module.messaging.commands[*].url)
     EVENTS_TOPICS       = join(",", module.messaging.topics)
     MARKET_DATA_QUEUES  = join(",", module.messaging.consumers["market-data"][*].url)
+    RECORDER_QUEUES     = join(",", module.messaging.consumers["trade-recorder"][*].url)
+    SETTLER_QUEUES      = join(",", module.messaging.consumers["settler"][*].url)
     PUSH_QUEUE          = module.messaging.push.url
     WEBSOCKET_ENDPOINT  = module.api.websocket.management
     RISK_FUNCTION       = "${var.name}-risk-checker:live"

@@ -296,6 +296,20 @@ func TestContract(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(text), string(have), "contract.json is not what the Go code says; -rewrite writes it")
 
+	// The containers are told what the functions are, and where requests are.
+	told := map[string]bool{"ENGINE": true, "ENGINES": true} // by the manifest
+	for path, text := range files(t, "functions.tf", "outputs.tf") {
+		for _, m := range regexp.MustCompile(`\b([A-Z][A-Z_]+)\s+=`).FindAllStringSubmatch(text, -1) {
+			assert.NotEqual(t, "AWS_REGION", m[1], path)
+			told[m[1]] = true
+		}
+	}
+	for _, f := range config.Services {
+		for _, v := range config.ServiceVarsOf(f.Name) {
+			assert.True(t, told[v.Name] || v.Default != "" || v.Optional, "%s is not told %s", f.Name, v.Name)
+		}
+	}
+
 	// A metric that nobody counts would be an alarm that never rings.
 	named := regexp.MustCompile(`\b(?:matching|marketdata|recorder|archive|settler|risk|processor|requests|sweeper|consumer|queue)_[a-z_]+\b`)
 	known := append(want.Metrics, "requests_per_5_minutes")

@@ -40,10 +40,10 @@ type Config struct {
 	Journal    string // tables
 	Balances   string
 	Sessions   string
-	Archive    string // bucket
-	Redis      string // URL
-	Database   string // URL
-	Reader     string // URL
+	Archive    string   // bucket
+	Redis      string   // URL
+	Database   []string // URLs, by shard of accounts
+	Reader     []string // URLs; none, or as many
 	Bus        string
 	Commands   []string // queue URLs, by shard
 	Topics     []string // ARNs, by shard
@@ -84,9 +84,9 @@ var Vars = []Var{
 	{Name: "BALANCES_TABLE", Means: "DynamoDB table of the balances", set: table(func(c *Config) *string { return &c.Balances })},
 	{Name: "CONNECTIONS_TABLE", Means: "DynamoDB table of WebSocket connections", set: table(func(c *Config) *string { return &c.Sessions })},
 	{Name: "ARCHIVE_BUCKET", Means: "S3 bucket of the archive and of large snapshots", set: matching(func(c *Config) *string { return &c.Archive }, `[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]`, "the name of a bucket")},
-	{Name: "REDIS_URL", Means: "`rediss://user:password@host:port`, or `redis://` without TLS; the address of a cluster is its configuration endpoint", set: address(func(c *Config) *string { return &c.Redis }, "redis", "rediss")},
-	{Name: "DATABASE_URL", Means: "`postgres://` of the writer", set: address(func(c *Config) *string { return &c.Database }, "postgres", "postgresql")},
-	{Name: "DATABASE_READER_URL", Means: "`postgres://` of the readers; absent: the writer", Optional: true, set: address(func(c *Config) *string { return &c.Reader }, "postgres", "postgresql")},
+	{Name: "REDIS_URL", Means: "`rediss://user:password@host:port`, or `redis://` without TLS; the address of a cluster is its configuration endpoint; with `?iam=NAME` the role signs in to the ElastiCache group of that name", set: address(func(c *Config) *string { return &c.Redis }, "redis", "rediss")},
+	{Name: "DATABASE_URL", Means: "`postgres://` of the writer; several, separated by commas: accounts are spread over them, and their order stays; with `iam=true` among the parameters the role signs in", set: databases(func(c *Config) *[]string { return &c.Database })},
+	{Name: "DATABASE_READER_URL", Means: "`postgres://` of the readers, as many as there are writers; absent: the writers", Optional: true, set: databases(func(c *Config) *[]string { return &c.Reader })},
 	{Name: "EVENT_BUS", Means: "EventBridge bus of requests", set: matching(func(c *Config) *string { return &c.Bus }, `[A-Za-z0-9._/:-]{1,256}`, "the name or ARN of a bus")},
 	{Name: "COMMAND_QUEUES", Means: "URLs of the FIFO queues of commands, by shard, separated by commas", set: queues(func(c *Config) *[]string { return &c.Commands })},
 	{Name: "EVENTS_TOPICS", Means: "ARNs of the FIFO topics of committed events, by shard, separated by commas", set: list(func(c *Config) *[]string { return &c.Topics }, func(s string) error {
@@ -249,6 +249,9 @@ func load(function string, vars []Var, getenv func(string) string, delegates boo
 			wrong = append(wrong, fmt.Errorf("%s: %w", v.Name, err))
 		}
 	}
+	if len(c.Reader) > 0 && len(c.Reader) != len(c.Database) {
+		wrong = append(wrong, fmt.Errorf("DATABASE_READER_URL: %d entries, expected as many as DATABASE_URL has: %d", len(c.Reader), len(c.Database)))
+	}
 	var err error
 	if c.Instruments, err = Instruments(); err != nil {
 		wrong = append(wrong, err)
@@ -284,6 +287,13 @@ func address(field func(*Config) *string, schemes ...string) func(*Config, strin
 		u, err := url.Parse(s)
 		return expected(err == nil && slices.Contains(schemes, u.Scheme) && u.Host != "", strings.Join(schemes, "://HOST... or ")+"://HOST...")
 	}
+}
+
+func databases(field func(*Config) *[]string) func(*Config, string) error {
+	return list(field, func(s string) error {
+		u, err := url.Parse(s)
+		return expected(err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && u.Host != "", "postgres://HOST...")
+	})
 }
 
 func queueURL(s string) error {

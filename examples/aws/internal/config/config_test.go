@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -131,4 +132,17 @@ func TestLoadService(t *testing.T) {
 	assert.ErrorContains(t, err, `there is no service "push", expected one of order-processor, `)
 	_, err = LoadVars("operate", []string{"JOURNAL_TABLE"}, with(map[string]string{"JOURNAL_TABLE": ""}))
 	assert.ErrorContains(t, err, "configuration of operate:\nJOURNAL_TABLE is missing")
+}
+
+func TestShardsOfAccounts(t *testing.T) {
+	vars := maps.Clone(good)
+	vars["DATABASE_URL"], vars["DATABASE_READER_URL"] = "postgres://a/x,postgres://b/x", "postgres://a-ro/x,postgres://b-ro/x"
+	load := func() (*Config, error) { return Load("api", func(name string) string { return vars[name] }) }
+	c, err := load()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"postgres://a/x", "postgres://b/x"}, c.Database)
+	assert.Equal(t, []string{"postgres://a-ro/x", "postgres://b-ro/x"}, c.Reader)
+	vars["DATABASE_READER_URL"] = "postgres://a-ro/x"
+	_, err = load()
+	assert.ErrorContains(t, err, "DATABASE_READER_URL: 1 entries, expected as many as DATABASE_URL has: 2")
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	awssns "github.com/aws/aws-sdk-go-v2/service/sns"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/rueidis"
 
 	"github.com/castlecloud/exchange"
@@ -27,6 +31,7 @@ import (
 	bus "github.com/castlecloud/exchange/adapters/eventbridge"
 	"github.com/castlecloud/exchange/adapters/redis"
 	"github.com/castlecloud/exchange/adapters/s3"
+	"github.com/castlecloud/exchange/adapters/sharded"
 	"github.com/castlecloud/exchange/adapters/sns"
 	"github.com/castlecloud/exchange/adapters/sqs"
 	"github.com/castlecloud/exchange/examples/aws/internal/config"
@@ -44,7 +49,7 @@ type Env struct {
 	failed  error
 	aws     *aws.Config
 	log     *pipeline.Log
-	trades  *aurora.Store
+	trades  *stores
 	probes  map[string]func(ctx context.Context, inst exchange.InstrumentID) error // of the stores that were made
 }
 
@@ -136,9 +141,18 @@ func (e *Env) Balances() pipeline.Balances {
 
 // Books returns the book store.
 func (e *Env) Books() pipeline.BookStore {
-	opt, err := rueidis.ParseURL(e.Config.Redis)
+	raw, cache, err := cut(e.Config.Redis, iamParameter)
+	e.fail("REDIS_URL", err)
+	opt, err := rueidis.ParseURL(raw)
 	e.fail("REDIS_URL", err)
 	opt.DisableCache = true // nothing is read twice that another writes in between
+	if cache != "" {
+		user, role := opt.Username, e.sdk()
+		opt.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			password, err := cacheToken(context.Background(), role, cache, user, time.Now())
+			return rueidis.AuthCredentials{Username: user, Password: password}, err
+		}
+	}
 	client, err := rueidis.NewClient(opt)
 	e.fail("redis", err)
 	if err != nil {
@@ -149,26 +163,75 @@ func (e *Env) Books() pipeline.BookStore {
 	return s
 }
 
-// Trades returns the trade store, on the writer.
-func (e *Env) Trades(ctx context.Context) pipeline.TradeStore { return e.store(ctx) }
-
-// Reader returns the trade store for queries, on the readers.
-func (e *Env) Reader(ctx context.Context) pipeline.TradeStore {
-	if s := e.store(ctx); s != nil {
-		return s.Reader()
-	}
-	return nil
+// stores are the trade store as services see it, and as those who only ask do.
+type stores struct {
+	writer, reader pipeline.TradeStore
 }
 
-func (e *Env) store(ctx context.Context) *aurora.Store {
-	if e.trades == nil {
-		s, err := aurora.Open(ctx, aurora.Config{URL: pooled(e.Config.Database), ReaderURL: pooled(e.Config.Reader)})
-		e.fail("trade store", err)
-		if e.trades = s; err == nil {
-			probe(e, "trade store", s.Recorded)
-		}
+// Trades returns the trade store, on the writers.
+func (e *Env) Trades(ctx context.Context) pipeline.TradeStore { return e.store(ctx).writer }
+
+// Reader returns the trade store for queries, on the readers.
+func (e *Env) Reader(ctx context.Context) pipeline.TradeStore { return e.store(ctx).reader }
+
+func (e *Env) store(ctx context.Context) *stores {
+	if e.trades != nil {
+		return e.trades
 	}
+	e.trades = &stores{}
+	var writers, readers []pipeline.TradeStore
+	for i, raw := range e.Config.Database {
+		url, iam, err := cut(raw, iamParameter)
+		e.fail("DATABASE_URL", err)
+		cfg := aurora.Config{URL: pooled(url)}
+		if len(e.Config.Reader) > 0 {
+			reader, _, err := cut(e.Config.Reader[i], iamParameter)
+			e.fail("DATABASE_READER_URL", err)
+			cfg.ReaderURL = pooled(reader)
+		}
+		if iam != "" {
+			role := e.sdk()
+			cfg.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) (err error) {
+				c.Password, err = databaseToken(ctx, role, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), c.User, time.Now())
+				return err
+			}
+		}
+		s, err := aurora.Open(ctx, cfg)
+		e.fail("trade store", err)
+		if err != nil {
+			return e.trades
+		}
+		writers, readers = append(writers, s), append(readers, s.Reader())
+	}
+	if len(writers) == 1 {
+		e.trades = &stores{writers[0], readers[0]}
+	} else {
+		writer, err := sharded.NewTradeStore(writers)
+		e.fail("trade store", err)
+		reader, err := sharded.NewTradeStore(readers)
+		e.fail("trade store", err)
+		e.trades = &stores{writer, reader}
+	}
+	probe(e, "trade store", e.trades.writer.Recorded)
 	return e.trades
+}
+
+// iamParameter is the parameter of a URL that says that the role signs in.
+const iamParameter = "iam"
+
+// cut takes a parameter out of a URL, as servers do not know it.
+func cut(raw, name string) (rest, value string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", "", errors.New("expected a URL") // err repeats it, with its password
+	}
+	query := u.Query()
+	if value = query.Get(name); value != "" {
+		query.Del(name)
+		u.RawQuery = query.Encode()
+		raw = u.String()
+	}
+	return raw, value, nil
 }
 
 // poolConns is how many connections a function's environment keeps: it handles

@@ -5,17 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/adapters/apigateway"
 	"github.com/castlecloud/exchange/adapters/eventbridge"
 	"github.com/castlecloud/exchange/adapters/sns"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
-// notices returns those of records; what is none is logged and done, as it
-// would hold up its group for ever.
-func (e *Env) notices(ctx context.Context, records []events.SQSMessage) (out []pipeline.Notice) {
+// notices returns those of records, and the time of the last event they tell
+// of, 0 when they tell of none; what is no notice is logged and done, as it would
+// hold up its group for ever.
+func (e *Env) notices(ctx context.Context, records []events.SQSMessage) (out []pipeline.Notice, last exchange.Time) {
 	for i := range records {
 		m, err := sns.Decode(records[i].Body)
 		if err != nil {
@@ -23,15 +26,36 @@ func (e *Env) notices(ctx context.Context, records []events.SQSMessage) (out []p
 			continue
 		}
 		out = append(out, m.Notice())
+		for _, item := range m.Items {
+			for i := range item.Events {
+				last = max(last, item.Events[i].Time)
+			}
+		}
 	}
-	return out
+	return out, last
+}
+
+// latency is what a consumer measures: from a command's time until what came of
+// it was dealt with.
+var latency = map[string]string{"market-data": pipeline.MetricPushedAfter, "trade-recorder": pipeline.MetricRecordedAfter, "settler": pipeline.MetricSettledAfter}
+
+// follow hands records that are notices to a consumer, and measures.
+func (e *Env) follow(ctx context.Context, records []events.SQSMessage, handle func(context.Context, pipeline.Notice) error) error {
+	notices, last := e.notices(ctx, records)
+	if err := follow(ctx, notices, handle); err != nil {
+		return err
+	}
+	if name := latency[e.Config.Function]; name != "" && last > 0 {
+		e.Metrics.Observe(name, notices[0].Instrument, time.Duration(Now()-last))
+	}
+	return nil
 }
 
 // Notices handles the events of a consumer's queue: of each instrument the last
 // notice says it all.
 func (e *Env) Notices(handle func(context.Context, pipeline.Notice) error) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return e.Batches(func(ctx context.Context, _ string, records []events.SQSMessage) (int, error) {
-		if err := follow(ctx, e.notices(ctx, records), handle); err != nil {
+		if err := e.follow(ctx, records, handle); err != nil {
 			return 0, err
 		}
 		return len(records), nil
@@ -48,7 +72,7 @@ func (e *Env) Feed(handle func(context.Context, pipeline.Notice) error, pusher *
 			if !ok {
 				continue
 			}
-			if err := follow(ctx, e.notices(ctx, records[done:i]), handle); err != nil {
+			if err := e.follow(ctx, records[done:i], handle); err != nil {
 				return done, err
 			}
 			done = i
@@ -57,7 +81,7 @@ func (e *Env) Feed(handle func(context.Context, pipeline.Notice) error, pusher *
 			}
 			done = i + 1
 		}
-		if err := follow(ctx, e.notices(ctx, records[done:]), handle); err != nil {
+		if err := e.follow(ctx, records[done:], handle); err != nil {
 			return done, err
 		}
 		return len(records), nil
@@ -94,7 +118,13 @@ func (e *Env) Requests(handle func(context.Context, *pipeline.Request) error) fu
 		if err != nil {
 			return err
 		}
-		return handle(ctx, req)
+		e.Metrics.Observe(pipeline.MetricRequestAge, 0, time.Duration(Now()-req.Time))
+		if err := handle(ctx, req); err != nil {
+			e.Metrics.Count(pipeline.MetricRequestFailed, 0, 1)
+			return err
+		}
+		e.Metrics.Observe(pipeline.MetricProcessed, 0, time.Duration(Now()-req.Time))
+		return nil
 	}
 	queue := e.Batches(Each(func(ctx context.Context, r *events.SQSMessage) error { return one(ctx, []byte(r.Body)) }))
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {

@@ -58,3 +58,18 @@ func TestTokens(t *testing.T) {
 	_, err = cacheToken(t.Context(), c, "c", "u", now)
 	assert.ErrorIs(t, err, gone)
 }
+
+func TestCut(t *testing.T) {
+	for raw, want := range map[string][2]string{
+		"postgres://u:p@h:5432/d?sslmode=require&iam=true": {"postgres://u:p@h:5432/d?sslmode=require", "true"},
+		"rediss://u@h:6379?iam=venue":                      {"rediss://u@h:6379", "venue"},
+		"rediss://u@h:6379":                                {"rediss://u@h:6379", ""},
+		"postgres://u:p%2C@h/d?b=2&a=1":                    {"postgres://u:p%2C@h/d?b=2&a=1", ""},
+	} {
+		rest, value, err := cut(raw, iamParameter)
+		require.NoError(t, err)
+		assert.Equal(t, want, [2]string{rest, value})
+	}
+	_, _, err := cut("postgres://u:secret@h:port/d", iamParameter)
+	assert.EqualError(t, err, "expected a URL")
+}

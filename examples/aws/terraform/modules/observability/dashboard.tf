@@ -19,7 +19,7 @@ locals {
     { title = "End to end, p99", stat = "p99", lines = local.hops },
     { title = "Age of the oldest message", stat = "Maximum", lines = [for key, q in var.queues : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", q, { label = key }]] },
     { title = "Consumers' positions: pushed, recorded, archived, settled", stat = "Maximum", lines = [
-      [{ expression = "SEARCH('{${local.own},Instrument} MetricName=(\"marketdata_position\" OR \"recorder_position\" OR \"archive_position\" OR \"settler_position\")', 'Maximum', 60)", id = "positions" }],
+      [{ expression = "SEARCH('{${local.own},instrument} MetricName=(\"marketdata_position\" OR \"recorder_position\" OR \"archive_position\" OR \"settler_position\")', 'Maximum', 60)", id = "positions" }],
     ] },
     { title = "Fenced appends, duplicates, orphan holds, gaps", stat = "Sum", lines = [
       [local.own, "matching_fenced"], [local.own, "matching_duplicates"], [local.own, "risk_repeated"], [local.own, "sweeper_voids"], [local.own, "sweeper_woken"], [local.own, "marketdata_skipped"],
