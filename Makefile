@@ -4,7 +4,7 @@
 # make fuzz      every fuzz target for FUZZTIME each
 # make run       the local venue, with RUNFLAGS
 # make sim       schedules of the simulator for SIMTIME, then its planted bugs
-# make soak      load on a venue for SOAKTIME; its memory must stay flat
+# make soak      SOAKRATE orders a second on a venue for SOAKTIME; its memory must stay flat
 # make lambda    the zips of the functions on AWS, for both architectures, into LAMBDADIR
 # make aws-local the pipeline on AWS, on this machine, with AWSFLAGS
 # make services  what the tests need beside Go
@@ -20,6 +20,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
 SIMTIME     ?= 3m
 SOAKTIME    ?= 10m
+SOAKRATE    ?= 1000
 RUNFLAGS    ?=
 AWSFLAGS    ?=
 LAMBDADIR   ?= lambda
@@ -95,7 +96,7 @@ sim:
 	go test -count=1 -timeout 0 -v -run 'TestNoRaceSimPlanted$$' ./exchangetest/simulator
 
 soak:
-	go test -count=1 -timeout 0 -v -run 'TestNoRaceSoak$$' ./examples/exchange -soak.time=$(SOAKTIME)
+	go test -count=1 -timeout 0 -v -run 'TestNoRaceSoak$$' ./examples/exchange -soak.time=$(SOAKTIME) -soak.rate=$(SOAKRATE)
 
 # Chromium, Redis, PostgreSQL, Java, and the stand-ins of AWS that npm has.
 services:

@@ -279,7 +279,7 @@ func (r *Resident) ack(ctx context.Context, d Delivery, done int) {
 // sweep makes a pass of the sweeper now and then.
 func (r *Resident) sweep(ctx, work context.Context) {
 	for ctx.Err() == nil {
-		if err := r.sweeper.Sweep(work); err != nil {
+		if err := r.sweeper.Handle(work); err != nil {
 			r.cfg.Logger.Warn("the sweeper's pass", "error", err)
 		}
 		r.cfg.Backoff.Wait(ctx, r.cfg.SweepEvery)

@@ -70,7 +70,7 @@ type SweeperConfig struct {
 }
 
 // Sweeper does what nobody else does when the venue is quiet or a part of it
-// died half way: see Sweep. What it keeps in memory only saves work.
+// died half way: see Handle. What it keeps in memory only saves work.
 type Sweeper struct {
 	cfg   SweeperConfig
 	turn  chan struct{} // has something in it while a pass runs
@@ -137,7 +137,7 @@ func (cfg *SweeperConfig) complete() error {
 	return nil
 }
 
-// Sweep makes one pass:
+// Handle makes one pass:
 //
 //   - It publishes what is committed and not published.
 //   - It wakes consumers that are behind.
@@ -152,7 +152,7 @@ func (cfg *SweeperConfig) complete() error {
 // What fails keeps nothing else from being done; the errors are joined. It may
 // be called concurrently, by any number of Sweepers; passes of one take turns.
 // Everything may be repeated.
-func (s *Sweeper) Sweep(ctx context.Context) error {
+func (s *Sweeper) Handle(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()

@@ -107,7 +107,7 @@ func newSwept(t *testing.T, change func(*pipeline.SweeperConfig)) *sweptStand {
 	return s
 }
 
-func (s *sweptStand) sweep() { require.NoError(s.t, s.sweeper.Sweep(context.Background())) }
+func (s *sweptStand) sweep() { require.NoError(s.t, s.sweeper.Handle(context.Background())) }
 
 // sent takes everything from the queue, and returns what was sent to an
 // instrument since it was asked last.
@@ -284,7 +284,7 @@ func TestSweeperVoidsMany(t *testing.T) {
 	s.hold(20_000, 9, 1) // an instrument that is not the sweeper's
 	s.now += pipeline.DefaultOrphanAfter + 1
 	s.hooks.set(always("Send 1"))
-	err := s.sweeper.Sweep(context.Background())
+	err := s.sweeper.Handle(context.Background())
 	require.ErrorIs(t, err, errInjected)
 	require.ErrorContains(t, err, "voiding holds: instrument 1")
 	assert.Len(t, s.sent(2), each)
@@ -319,12 +319,12 @@ func TestSweeperResendsSpanning(t *testing.T) {
 	kill.ID, kill.Time = commandID(1), s.now
 	require.NoError(t, s.balances.Span(ctx, kill))
 	s.hooks.set(once("Send 1", 1, true))
-	require.ErrorContains(t, s.sweeper.Sweep(ctx), "sending spanning commands: kill")
+	require.ErrorContains(t, s.sweeper.Handle(ctx), "sending spanning commands: kill")
 	left, err := s.balances.Spanning(ctx, 10)
 	require.NoError(t, err)
 	assert.Len(t, left, 1)
 	s.hooks.set(once("Forget", 1, false))
-	require.ErrorIs(t, s.sweeper.Sweep(ctx), errInjected)
+	require.ErrorIs(t, s.sweeper.Handle(ctx), errInjected)
 	s.sweep()
 	left, err = s.balances.Spanning(ctx, 10)
 	require.NoError(t, err)
@@ -394,7 +394,7 @@ func TestSweeperTrims(t *testing.T) {
 					}
 					return nil
 				})
-				require.ErrorIs(t, s.sweeper.Sweep(ctx), errInjected)
+				require.ErrorIs(t, s.sweeper.Handle(ctx), errInjected)
 				s.hooks.set(nil)
 			} else {
 				s.sweep()
@@ -479,7 +479,7 @@ func TestSweeperFailures(t *testing.T) {
 				}
 				return nil
 			})
-			err = s.sweeper.Sweep(ctx)
+			err = s.sweeper.Handle(ctx)
 			require.ErrorIs(t, err, errInjected)
 			require.ErrorContains(t, err, "sweeping: ")
 			require.ErrorContains(t, err, tc.want)
@@ -541,10 +541,10 @@ func TestSweeperEnds(t *testing.T) {
 		return nil
 	})
 	first := make(chan error)
-	go func() { first <- s.sweeper.Sweep(ctx) }()
+	go func() { first <- s.sweeper.Handle(ctx) }()
 	<-entered
 	cancel()
-	require.ErrorIs(t, s.sweeper.Sweep(ctx), context.Canceled)
+	require.ErrorIs(t, s.sweeper.Handle(ctx), context.Canceled)
 	close(leave)
 	err := <-first
 	require.ErrorIs(t, err, context.Canceled)

@@ -164,7 +164,7 @@ func (b *books) finish(t testing.TB) {
 		}, OrphanAfter: 1, Now: now})
 	require.NoError(t, err)
 	for range 2 { // the second pass lets the consumers read what the first led to
-		require.NoError(t, sweeper.Sweep(ctx))
+		require.NoError(t, sweeper.Handle(ctx))
 		for {
 			d, ok := queue.TryReceive(pipeline.MaxReceive)
 			if !ok {

@@ -31,11 +31,11 @@ var (
 	soakRate = flag.Int("soak.rate", 500, "orders a second of TestNoRaceSoak")
 )
 
-// What memory may do. The tables that the venue remembers commands in (for
-// repeated requests: 65,536 an instrument in the engine, 131,072 in front of
-// it) are full after some four minutes at 500 orders a second; from then on
-// nothing grows but what is on disk. So the second half of ten minutes is
-// compared with the first.
+// What memory may do. The tables that the venue remembers commands and orders in
+// (65,536 an instrument in the engine and in the trade recorder, 131,072 in front
+// of them) are full after some four minutes at the 1,000 orders a second of make
+// soak; from then on nothing grows but what is on disk. So the second half of ten
+// minutes is compared with the first.
 const (
 	soakJudged  = 8 * time.Minute // a shorter run is not judged by the allowance
 	soakSamples = 120

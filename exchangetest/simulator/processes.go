@@ -208,6 +208,6 @@ func (w *world) startSweeper(p *process) error {
 	if err != nil {
 		return err
 	}
-	p.act = func(ctx context.Context) (bool, error) { return true, s.Sweep(ctx) }
+	p.act = func(ctx context.Context) (bool, error) { return true, s.Handle(ctx) }
 	return nil
 }

@@ -88,5 +88,5 @@ func Sweeper(ctx context.Context, e *Env) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Sweep, nil
+	return s.Handle, nil
 }
