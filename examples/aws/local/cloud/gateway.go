@@ -25,6 +25,7 @@ const (
 	authorizerTTL  = 5 * time.Minute // for which the authorizer's answer is kept, API Gateway's default
 	maxAuthorized  = 10_000          // answers kept
 	gatewayTimeout = 29 * time.Second
+	throttlePause  = 20 * time.Millisecond
 )
 
 // invoker runs functions: lambda.Server.
@@ -226,7 +227,20 @@ func (g *gateway) socket(ctx context.Context, e websocket.Event) (websocket.Resp
 		}
 		ev.RequestContext.Authorizer = said
 	}
+	// A client hears nothing of a message that is throttled, and may wait for its
+	// answer for ever: here the gateway waits instead, which has fewer
+	// environments to choose from than an account of AWS.
 	var out events.APIGatewayProxyResponse
+	ctx, cancel := context.WithTimeout(ctx, gatewayTimeout)
+	defer cancel()
 	err := g.call(ctx, "websocket", ev, &out)
+	for errors.Is(err, lambda.ErrThrottled) {
+		select {
+		case <-time.After(throttlePause):
+			err = g.call(ctx, "websocket", ev, &out)
+		case <-ctx.Done():
+			return websocket.Response{}, err
+		}
+	}
 	return websocket.Response{Status: out.StatusCode, Body: out.Body, Authorizer: said}, err
 }
