@@ -48,6 +48,7 @@ func (s *screen) String() string {
 // The program comes up, says what runs where, takes an order to the book, and
 // leaves nothing behind.
 func TestRun(t *testing.T) {
+	functions := binaries(t) // before TMPDIR changes: they outlive this test
 	dir, err := os.MkdirTemp("", "exchange-run-")
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
@@ -58,7 +59,7 @@ func TestRun(t *testing.T) {
 	out := &screen{open: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {
-		done <- Run(ctx, []string{"-binaries", binaries(t), "-listen", "127.0.0.1:0", "-risk-in-process", "-shards", "1"}, out, io.Discard)
+		done <- Run(ctx, []string{"-binaries", functions, "-listen", "127.0.0.1:0", "-risk-in-process", "-shards", "1"}, out, io.Discard)
 	}()
 	select {
 	case <-out.open:
