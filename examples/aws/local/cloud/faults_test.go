@@ -213,7 +213,7 @@ func flushRedis(addr string) error {
 
 // startCloud starts a cloud for a test, in a directory that PostgreSQL's user
 // can enter, or skips the test by name when something is not installed.
-func startCloud(t *testing.T, cfg Config) *Cloud {
+func startCloud(t testing.TB, cfg Config) *Cloud {
 	t.Helper()
 	var err error
 	cfg.Dir, err = os.MkdirTemp("", "exchange-cloud-")

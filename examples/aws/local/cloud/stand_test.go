@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func binaries(t *testing.T) string {
+func binaries(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv("EXCHANGE_FUNCTIONS"); dir != "" {
 		return dir // compiled by hand, for who tests again and again
