@@ -160,8 +160,10 @@ func rebuild(ctx context.Context, t *task) error {
 
 // migrate brings the database's schema to what this release needs.
 func migrate(ctx context.Context, t *task) error {
-	if err := aurora.Migrate(ctx, t.Config.Database); err != nil {
-		return err
+	for i, url := range t.Config.Database {
+		if err := aurora.Migrate(ctx, url); err != nil {
+			return fmt.Errorf("entry %d of DATABASE_URL: %w", i+1, err)
+		}
 	}
 	fmt.Fprintln(t.out, "the schema is what this release needs")
 	return nil
