@@ -139,7 +139,7 @@ func (e *Env) Balances() pipeline.Balances {
 	return b
 }
 
-// Books returns the book store.
+// Books returns the book store, which is connected to when it is first asked.
 func (e *Env) Books() pipeline.BookStore {
 	raw, cache, err := cut(e.Config.Redis, iamParameter)
 	e.fail("REDIS_URL", err)
@@ -153,14 +153,13 @@ func (e *Env) Books() pipeline.BookStore {
 			return rueidis.AuthCredentials{Username: user, Password: password}, err
 		}
 	}
-	client, err := rueidis.NewClient(opt)
-	e.fail("redis", err)
-	if err != nil {
-		return nil
-	}
-	s, err := redis.NewBookStore(client, redis.Config{})
-	e.fail("book store", err)
-	return s
+	return &lazyBooks{now: time.Now, connect: func() (pipeline.BookStore, error) {
+		client, err := rueidis.NewClient(opt)
+		if err != nil {
+			return nil, fmt.Errorf("connecting to the book store: %w", err)
+		}
+		return redis.NewBookStore(client, redis.Config{})
+	}}
 }
 
 // stores are the trade store as services see it, and as those who only ask do.
