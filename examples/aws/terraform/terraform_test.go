@@ -320,6 +320,19 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// The environments take the zips from where make lambda leaves them.
+func TestZips(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	require.NoError(t, err)
+	dir := regexp.MustCompile(`(?m)^LAMBDADIR\s*\?=\s*(\S+)$`).FindSubmatch(makefile)
+	require.NotNil(t, dir)
+	for path, text := range files(t, "small/main.tf", "production/main.tf") {
+		zips := regexp.MustCompile(`zips\s*=\s*"\$\{path\.module\}/([^"]+)"`).FindStringSubmatch(text)
+		require.NotNil(t, zips, path)
+		assert.Equal(t, filepath.Join("../../..", string(dir[1]), "arm64"), filepath.Join(filepath.Dir(path), zips[1]), path)
+	}
+}
+
 // services is where make services puts what comes by npm.
 func services(t *testing.T) string {
 	t.Helper()

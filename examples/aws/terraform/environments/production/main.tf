@@ -56,7 +56,7 @@ module "venue" {
   emails           = var.emails
   token_public_key = var.token_public_key
   zones            = ["${var.region}a", "${var.region}b", "${var.region}c"]
-  zips             = "${path.module}/../../../dist"
+  zips             = "${path.module}/../../../../../lambda/arm64"
 
   # Queues, topic and functions of their own for each of ten pairs.
   shards      = 10

@@ -55,7 +55,7 @@ module "venue" {
   emails           = var.emails
   token_public_key = var.token_public_key
   zones            = ["${var.region}a", "${var.region}b"]
-  zips             = "${path.module}/../../../dist"
+  zips             = "${path.module}/../../../../../lambda/arm64"
   protect          = false
   log_days         = 7
   throttle         = { rate = 100, burst = 200, websocket_rate = 100, websocket_burst = 200 }
