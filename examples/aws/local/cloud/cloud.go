@@ -94,6 +94,7 @@ type Cloud struct {
 	bus     *eventbus.Bus
 	url     string
 	closers []func() error // in the order of starting
+	outputs []*os.File     // of the functions: closed last, as one may start until all is stopped
 	once    sync.Once
 	failed  error
 }
@@ -306,6 +307,9 @@ func (c *Cloud) Close() error {
 	c.once.Do(func() {
 		for i := len(c.closers) - 1; i >= 0; i-- {
 			c.failed = errors.Join(c.failed, c.closers[i]())
+		}
+		for _, output := range c.outputs {
+			c.failed = errors.Join(c.failed, output.Close())
 		}
 	})
 	return c.failed

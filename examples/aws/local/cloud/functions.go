@@ -77,7 +77,7 @@ func (c *Cloud) startFunctions() error {
 		if err != nil {
 			return err
 		}
-		c.closeLater(output.Close)
+		c.outputs = append(c.outputs, output)
 		return c.lambda.Add(lambda.Function{Name: name, Binary: filepath.Join(c.cfg.Binaries, function), Env: c.Environment(config.VarsOf(function)),
 			Concurrency: concurrency, Timeout: functionTimeout, Output: output})
 	}
