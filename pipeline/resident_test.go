@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,12 +268,11 @@ func TestResidentRetries(t *testing.T) {
 				h.cfg.Queue.(*hookedQueue).Queue = h.queue
 			}
 			const fails = 5
-			failed := 0
+			var failed atomic.Int64 // several goroutines take requests
 			h.hooks.set(func(op string, after bool) error {
-				if op != tc.op || after || failed == fails {
+				if op != tc.op || after || failed.Add(1) > fails {
 					return nil
 				}
-				failed++
 				return errInjected
 			})
 			other := tc.inst == 1 && tc.op != "Ack"
