@@ -47,9 +47,13 @@ variable "compute" {
 }
 
 variable "shards" {
-  description = "Command queues, topics and consumer queues of each kind. An instrument belongs to one by its id."
+  description = "Command queues, topics and consumer queues of each kind, up to 64; up to 20 with functions, whose environment holds 4 KB of addresses. An instrument belongs to one by its id."
   type        = number
   default     = 1
+  validation {
+    condition     = var.shards <= (var.compute == "lambda" ? 20 : 64)
+    error_message = "shards is at most 20 with compute = lambda and 64 with eks: more addresses do not fit what a function, or a service, is told."
+  }
 }
 
 variable "concurrency" {

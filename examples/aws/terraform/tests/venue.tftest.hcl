@@ -60,3 +60,11 @@ run "a_wrong_domain_is_refused" {
   }
   expect_failures = [var.domain]
 }
+
+run "more_shards_than_functions_can_be_told_are_refused" {
+  command = plan
+  variables {
+    shards = 21
+  }
+  expect_failures = [var.shards]
+}
