@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -109,7 +110,7 @@ func search(rates []float64, measure func(rate float64) (point, error)) ([]point
 			low = middle
 		}
 	}
-	slices.SortFunc(points, func(a, b point) int { return int(a.rate - b.rate) })
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.rate, b.rate) })
 	return points, nil
 }
 

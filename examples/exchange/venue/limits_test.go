@@ -70,7 +70,9 @@ func TestHeaders(t *testing.T) {
 	assert.Equal(t, "no-store", s.get("/time").header.Get("Cache-Control"))
 	for _, path := range []string{"/index.html", "/js", "/js/", "/..%2fweb.go", "/static/index.html"} {
 		s.get(path).fails(404, "not_found", "")
+		s.do("DELETE", path, "").fails(404, "not_found", "")
 	}
+	s.do("POST", "/", "").fails(405, "method_not_allowed", "")
 }
 
 // Another page, or another name for this machine, gets nowhere.
@@ -108,7 +110,7 @@ func TestDemoLogin(t *testing.T) {
 	s.do("POST", "/demo/login", `{"account":1}`).fails(400, "invalid_json", "account")
 
 	off := start(t, Config{NoDemoLogin: true})
-	off.do("POST", "/demo/login", `{"account":"1"}`).fails(405, "method_not_allowed", "")
+	off.do("POST", "/demo/login", `{"account":"1"}`).fails(404, "not_found", "")
 	off.get("/demo/accounts").fails(404, "not_found", "")
 	assert.Equal(t, "1000000 0", off.as(1).balances()["USD"], "there they are")
 }

@@ -265,10 +265,10 @@ func TestSameAgain(t *testing.T) {
 		assert.Equal(t, canceled, again, when)
 
 		another := object("client_order_id", "one", "symbol", "BTC-USD", "side", "buy", "type", "limit", "price", "60001", "size", "0.5")
-		alice.do("POST", "/orders", another).fails(409, "duplicate_key", "")
-		alice.do("PATCH", "/orders/"+first.OrderID, `{"size":"0.3"}`, "Idempotency-Key", "k1").fails(409, "duplicate_key", "")
+		alice.do("POST", "/orders", another).fails(409, "duplicate_key", "client_order_id")
+		alice.do("PATCH", "/orders/"+first.OrderID, `{"size":"0.3"}`, "Idempotency-Key", "k1").fails(409, "duplicate_key", "Idempotency-Key")
 		other := alice.limit("buy", "50000", "0.1")
-		alice.do("DELETE", "/orders/"+other.OrderID, "", "Idempotency-Key", "k2").fails(409, "duplicate_key", "")
+		alice.do("DELETE", "/orders/"+other.OrderID, "", "Idempotency-Key", "k2").fails(409, "duplicate_key", "Idempotency-Key")
 		assert.Equal(t, "1000000 0", alice.cancelAll().balances()["USD"], when)
 		s.reopen()
 	}

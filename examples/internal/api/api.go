@@ -132,7 +132,14 @@ func (a *api) routes(mux *http.ServeMux) {
 	if a.cfg.Feed != nil {
 		mux.Handle("/ws", a.cfg.Feed)
 	}
-	mux.Handle("/", a.serve(methods{"GET": a.page}))
+	page := a.serve(methods{"GET": a.page})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if a.file(r) == "" { // with any method
+			writeError(w, problem(codeNotFound, "there is nothing here"))
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
 }
 
 // handler answers a request, or returns why not.

@@ -56,8 +56,6 @@ func (a *api) asError(r *http.Request, err error) *Error {
 		return known
 	case errors.As(err, &field):
 		return &Error{Code: Code(field.Reason), Message: field.Error(), Field: field.Field, status: http.StatusBadRequest}
-	case errors.Is(err, edge.ErrReused):
-		return problem(codeReused, "the key was used for another request")
 	case errors.As(err, &timeout):
 		e := problem(codeTimeout, "nobody knows yet what came of it: send it again with the same client_order_id or Idempotency-Key")
 		e.CommandID = fmt.Sprintf("%x", timeout.Command[:])

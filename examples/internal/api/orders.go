@@ -111,6 +111,11 @@ func jsonName(kind string) string {
 // keyField lets an error of the request's key name what the client sent.
 func keyField(err error, name string) error {
 	var fe *exchange.FieldError
+	if errors.Is(err, edge.ErrReused) {
+		e := problem(codeReused, "the key was used for another request")
+		e.Field = name
+		return e
+	}
 	if errors.As(err, &fe) && fe.Field == "key" {
 		named := *fe
 		named.Field = name

@@ -6,21 +6,28 @@ import (
 	"strings"
 )
 
+// file returns which file of the page a request means, "" for none.
+func (a *api) file(r *http.Request) string {
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	switch name {
+	case "":
+		name = "index.html"
+	case "index.html":
+		return ""
+	}
+	if a.cfg.Page == nil {
+		return ""
+	}
+	if info, err := fs.Stat(a.cfg.Page, name); err != nil || info.IsDir() {
+		return ""
+	}
+	return name
+}
+
 // page serves the files of the page.
 func (a *api) page(w http.ResponseWriter, r *http.Request) error {
-	if a.cfg.Page == nil {
-		return problem(codeNotFound, "there is nothing here")
-	}
-	name := strings.TrimPrefix(r.URL.Path, "/")
-	if name == "" {
-		name = "index.html"
-	}
-	info, err := fs.Stat(a.cfg.Page, name)
-	if err != nil || info.IsDir() || name == "index.html" && r.URL.Path != "/" {
-		return problem(codeNotFound, "there is nothing here")
-	}
 	w.Header().Set("Content-Security-Policy", a.cfg.PagePolicy)
 	w.Header().Set("Cache-Control", "no-cache")
-	http.ServeFileFS(w, r, a.cfg.Page, name)
+	http.ServeFileFS(w, r, a.cfg.Page, a.file(r))
 	return nil
 }

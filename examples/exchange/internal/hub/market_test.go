@@ -44,6 +44,12 @@ func TestRing(t *testing.T) {
 				assert.LessOrEqual(t, len(st.ring), most)
 				assert.LessOrEqual(t, bytes, size)
 				assert.Equal(t, bytes, st.bytes)
+				fits, total := 0, 0 // the latest that have room
+				for fits < min(most, len(all)) && total+len(all[len(all)-1-fits].Data) <= size {
+					total += len(all[len(all)-1-fits].Data)
+					fits++
+				}
+				assert.Len(t, st.ring, fits)
 				for seq := uint64(0); seq < m.seq+3; seq++ {
 					got, ok := st.after(seq, m.seq)
 					if !ok {

@@ -34,13 +34,15 @@ func (s *stand) queued() (n int) {
 // A reader who falls behind by one message too many loses what was queued, is
 // told so, and gets a fresh snapshot; what was never thrown away still comes.
 func TestSlowReaderIsConflated(t *testing.T) {
+	const pad = 1000
+	const size = pad + len(`{"type":"update","channel":"book","symbol":"BTC-USD","seq":1,"prev_seq":0,"account":0,"pad":""}`)
 	for _, tc := range []struct {
 		name   string
 		limits Limits
 		pad    int
 	}{
 		{"by messages", Limits{QueueMessages: 5}, 0},
-		{"by bytes", Limits{QueueBytes: 5 * 1100}, 1000},
+		{"by bytes", Limits{QueueBytes: 5 * size}, pad},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStand(t, tc.limits)
