@@ -58,7 +58,8 @@ func (b *bell) hear() <-chan struct{} {
 }
 
 // await waits until rung is closed, after has passed (when it is positive), or
-// ctx ends; then it returns the error of ctx.
+// ctx ends. It returns the error of ctx, also when that has ended at the same
+// moment: whoever has been told to stop takes nothing more.
 func await(ctx context.Context, rung <-chan struct{}, after time.Duration) error {
 	var due <-chan time.Time
 	if after > 0 {
@@ -68,11 +69,10 @@ func await(ctx context.Context, rung <-chan struct{}, after time.Duration) error
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
 	case <-rung:
 	case <-due:
 	}
-	return nil
+	return ctx.Err()
 }
 
 // deque is a queue of values, first in, first out. Its memory follows what is
