@@ -135,7 +135,9 @@ func TestTwoUsersTrade(t *testing.T) {
 	ben.balance("BTC", "20.20", "0.00")
 	ben.waitFor(`document.querySelectorAll('#fills tr').length === 1 && document.querySelectorAll('#history tr').length === 1`)
 	assert.Equal(t, "Account 2", ben.text("#account-name"))
-	ben.waitFor(`document.querySelector('#candles').getAttribute('aria-label').includes('close 64000.00, volume 0.2')`)
+	// With the next minute another candle begins, in which nothing is traded.
+	ben.waitFor(`exchange.state.minutes.length === 1 && document.querySelector('#candles').getAttribute('aria-label').includes(
+		'close 64000.00, volume ' + (Date.now() - exchange.state.minutes[0].start < 60000 ? '0.2.' : '0.'))`)
 	ben.waitFor(`document.querySelector('#depth').getAttribute('aria-label').includes('0.3 BTC for sale up to 64000.00')`)
 
 	// Signing out leaves nothing behind.
