@@ -33,7 +33,7 @@ const (
 	AnonymousRate = 10
 	// CatchUp bounds how long a read waits for the stores to have what was
 	// answered before.
-	CatchUp = 3 * time.Second
+	CatchUp = 10 * time.Second
 )
 
 // The names of what the API measures.

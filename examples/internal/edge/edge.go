@@ -17,7 +17,7 @@ import (
 )
 
 // DefaultWait is how long Submit waits for the journal.
-const DefaultWait = 5 * time.Second
+const DefaultWait = 10 * time.Second
 
 // ErrReused says that the request's key belongs to another command: one with
 // other contents, or one so old that its outcome is no longer known here.

@@ -39,7 +39,7 @@ const ConflationSpan = time.Minute
 
 // SnapshotTimeout bounds how long a snapshot waits for the stores to catch up
 // with the journal.
-const SnapshotTimeout = 5 * time.Second
+const SnapshotTimeout = 10 * time.Second
 
 func (l Limits) withDefaults() Limits {
 	setInt(&l.Connections, 256)
