@@ -46,6 +46,10 @@ func newJoiner() *joiner {
 func (j *joiner) into(res *results) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.reset(res)
+}
+
+func (j *joiner) reset(res *results) {
 	j.res, j.owed, j.ring, j.next = res, 0, j.ring[:0], 0
 	clear(j.orders)
 	clear(j.trades)
@@ -138,11 +142,14 @@ func (j *joiner) settled() <-chan struct{} {
 	return bell
 }
 
-// awaited returns how many fills, and how many public trades, never came.
-func (j *joiner) awaited() (fills, trades int) {
+// end ends the measurements of a run, whose results do not change any more, and
+// returns how many fills, and how many public trades, never came.
+func (j *joiner) end() (fills, trades int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.orders), j.owed
+	fills, trades = len(j.orders), j.owed
+	j.reset(newResults())
+	return fills, trades
 }
 
 // openOrders are the orders that rest, oldest first. It is safe for concurrent

@@ -18,7 +18,7 @@ import (
 const (
 	// defaultPatience is how long orders that are due are still sent after the
 	// end of a run, and how long it waits for what the sockets have yet to tell.
-	defaultPatience = 5 * time.Second
+	defaultPatience = 10 * time.Second
 	// What is left at the end is looked for as often, with a pause between, when
 	// the venue accepts orders before they rest.
 	laterRounds = 15
@@ -102,7 +102,7 @@ func (l *load) run(ctx context.Context, rate float64, duration time.Duration) (*
 	}
 	close(shown)
 	<-showing
-	fills, trades := l.join.awaited()
+	fills, trades := l.join.end()
 	for range fills {
 		res.fail("fill_never_told")
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// answerWait is how long an answer may take.
-const answerWait = 10 * time.Second
+// answerWait is how long an answer may take; the local venue gives up before.
+const answerWait = 15 * time.Second
 
 // Bounds of the command line.
 const (

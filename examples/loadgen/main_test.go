@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -215,10 +214,7 @@ func TestLostFeed(t *testing.T) {
 }
 
 func TestNoVenue(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	url := "http://" + listener.Addr().String()
-	require.NoError(t, listener.Close())
+	const url = "http://127.0.0.1:1" // a free port might be somebody's a moment later
 	out, errs, status := loaded(t, "-url", url)
 	assert.Equal(t, 1, status)
 	assert.Empty(t, out)
@@ -470,8 +466,18 @@ func TestJoin(t *testing.T) {
 		j.public(trade{"T", strconv.Itoa(i)}, at(1))
 	}
 	assert.LessOrEqual(t, len(j.trades), mostTrades)
-	fills, trades := j.awaited()
+	<-j.settled()
+	fills, trades := j.end()
 	assert.Zero(t, fills)
 	assert.Zero(t, trades, "forgotten, and no longer waited for")
-	<-j.settled()
+
+	j.into(res)
+	j.expect("d", due)
+	j.expect("e", due)
+	j.filled("e", trade{"S", "5"}, at(1))
+	fills, trades = j.end()
+	assert.Equal(t, []int{1, 1}, []int{fills, trades})
+	traded := res.traded
+	j.filled("d", trade{"S", "6"}, at(1))
+	assert.Equal(t, traded, res.traded, "what comes after the end does not count")
 }

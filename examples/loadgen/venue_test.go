@@ -97,6 +97,7 @@ func (v *fakeVenue) hangUp() {
 	defer v.mu.Unlock()
 	for s := range v.sockets {
 		_ = s.conn.CloseNow()
+		delete(v.sockets, s)
 	}
 }
 
