@@ -71,6 +71,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err != nil {
 		return fmt.Errorf("-health: %w", err)
 	}
+	env.Logger.InfoContext(ctx, "listening", "health", listener.Addr().String())
 	p := &process{env: env, watch: newWatch()}
 	srv := &http.Server{Handler: p.watch.handler(), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10}
 	var serving sync.WaitGroup

@@ -138,8 +138,9 @@ func (tr *traffic) send(ctx context.Context, account int, method, path, key stri
 func (tr *traffic) trade(ctx context.Context, rate float64) {
 	rng := rand.New(rand.NewPCG(tr.seed, 2))
 	var working sync.WaitGroup
-	answers, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	answers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	context.AfterFunc(ctx, func() { time.AfterFunc(patience, cancel) }) // those that are sent by then
 	tick := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer tick.Stop()
 	for n := 0; ; n++ {
