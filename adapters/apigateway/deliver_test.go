@@ -87,7 +87,7 @@ func TestSlowConnectionsAreClosed(t *testing.T) {
 			q := &queue{}
 			o := options{sender: q}
 			if fault.Hang {
-				o.timeout = 2 * time.Second
+				o.timeout = 5 * time.Second
 			}
 			s := newStand(t, o)
 			slow := s.subscribe(pipeline.ChannelTrades, 1, 0)

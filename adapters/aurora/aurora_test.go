@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,9 @@ var (
 	missing error
 	schemas atomic.Int64
 )
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 

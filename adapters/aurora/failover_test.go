@@ -240,7 +240,7 @@ func TestWriterBecomesReader(t *testing.T) {
 	become := func(reader string) {
 		admin(t, "ALTER SYSTEM SET default_transaction_read_only = "+reader, "SELECT pg_reload_conf()")
 		// A session takes it over when it is idle; new ones have it.
-		require.Eventually(t, func() bool { return admin(t, "SHOW default_transaction_read_only")[0] == reader }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return admin(t, "SHOW default_transaction_read_only")[0] == reader }, patience, time.Millisecond)
 	}
 	become("on")
 	defer become("off")

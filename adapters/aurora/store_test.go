@@ -85,7 +85,7 @@ func TestBeforeConnect(t *testing.T) {
 	require.Eventually(t, func() bool { // the server has read it
 		_, err := aurora.Open(t.Context(), aurora.Config{URL: url, RetryFor: time.Millisecond})
 		return err != nil && strings.Contains(err.Error(), "password")
-	}, 10*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 	var password atomic.Value
 	password.Store("spring")
 	var asked atomic.Int64
@@ -143,7 +143,7 @@ func TestTLS(t *testing.T) {
 		admin(t, "ALTER SYSTEM SET ssl = off", "SELECT pg_reload_conf()")
 	}()
 	admin(t, "CREATE ROLE encrypted SUPERUSER LOGIN", "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_cert_file = 'cert.pem'", "ALTER SYSTEM SET ssl_key_file = 'key.pem'", "SELECT pg_reload_conf()")
-	require.Eventually(t, func() bool { return admin(t, "SHOW ssl")[0] == "on" }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return admin(t, "SHOW ssl")[0] == "on" }, patience, time.Millisecond)
 
 	url = with(t, strings.Replace(url, "postgres@", "encrypted@", 1), "sslmode", "verify-full")
 	s, err := aurora.Open(t.Context(), aurora.Config{URL: with(t, url, "sslrootcert", filepath.Join(dir, "cert.pem"))})

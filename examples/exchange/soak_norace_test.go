@@ -28,7 +28,7 @@ import (
 
 var (
 	soakTime = flag.Duration("soak.time", 8*time.Second, "how long TestNoRaceSoak puts load on the venue; what it uses is judged from "+soakJudged.String()+" on")
-	soakRate = flag.Int("soak.rate", 500, "orders a second of TestNoRaceSoak")
+	soakRate = flag.Int("soak.rate", 200, "orders a second of TestNoRaceSoak")
 )
 
 // What memory may do. The tables that the venue remembers commands and orders in

@@ -128,8 +128,12 @@ func TestTimeout(t *testing.T) {
 	failed := failure(t, err)
 	// The function sees its deadline shortly before it is killed.
 	assert.True(t, failed.Type == TypeTimeout || failed.Message == context.DeadlineExceeded.Error(), "%v", failed)
-	_, err = invoke(t, s, order{})
-	require.NoError(t, err, "the next one has a process of its own")
+	// The next one has a process of its own; where everything is slow it may be
+	// late as well.
+	require.Eventually(t, func() bool {
+		_, err := invoke(t, s, order{})
+		return err == nil
+	}, patience, time.Millisecond)
 }
 
 func TestConcurrency(t *testing.T) {
