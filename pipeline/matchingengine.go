@@ -368,6 +368,7 @@ func (s *market) committed(ctx context.Context, c Committed) {
 	met.Count(MetricTrades, s.id, s.trades)
 	met.Count(MetricBatches, s.id, 1)
 	met.Count(MetricBatchBytes, s.id, int64(len(c.Data())))
+	met.Gauge(MetricPosition, s.id, float64(s.head.Position))
 	met.Gauge(MetricOpenOrders, s.id, float64(s.engine.Book(s.id).Len()))
 	if s.first != 0 {
 		met.Observe(MetricCommitted, s.id, time.Duration(s.cfg.Now()-s.first))

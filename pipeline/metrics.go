@@ -26,6 +26,7 @@ const (
 	MetricBookFailed     = "matching_book_failed"     // count: calls of the book store that failed
 	MetricSnapshotFailed = "matching_snapshot_failed" // count: durable snapshots that were not saved
 	MetricMarkFailed     = "matching_mark_failed"     // count: published marks that were not kept
+	MetricPosition       = "matching_position"        // gauge: the last journal item, the journal's head
 	MetricOpenOrders     = "matching_open_orders"     // gauge: live orders
 	MetricQueueAge       = "matching_queue_age"       // duration: from a command's Time until it is taken, of a batch's first
 	MetricCommitted      = "matching_committed"       // duration: from a command's Time until it is durable, of a batch's first

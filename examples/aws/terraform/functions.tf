@@ -5,11 +5,12 @@
 locals {
   namespace = "Exchange"
 
-  # Services sign in with their role: no URL has a password.
+  # Services sign in with their role: no URL has a password. RDS Proxy's certificate
+  # is one that every system trusts, so who answers is checked as well.
   redis = "rediss://${module.data.cache.user}@${module.data.cache.address}?iam=${module.data.cache.id}"
   database = [for c in module.data.aurora : {
-    writer = "postgres://${c.user}@${c.writer}:5432/${c.database}?sslmode=require&iam=true"
-    reader = "postgres://${c.user}@${c.reader}:5432/${c.database}?sslmode=require&iam=true"
+    writer = "postgres://${c.user}@${c.writer}:5432/${c.database}?sslmode=verify-full&iam=true"
+    reader = "postgres://${c.user}@${c.reader}:5432/${c.database}?sslmode=verify-full&iam=true"
   }]
 
   values = {
@@ -41,7 +42,7 @@ locals {
     read_journal   = { sid = "ReadJournal", actions = ["dynamodb:GetItem", "dynamodb:Query"], resources = [module.data.tables["journal"].arn] }
     write_journal  = { sid = "WriteJournal", actions = ["dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["journal"].arn] }
     read_balances  = { sid = "ReadBalances", actions = ["dynamodb:GetItem", "dynamodb:Query"], resources = [module.data.tables["balances"].arn, "${module.data.tables["balances"].arn}/index/placed"] }
-    write_balances = { sid = "WriteBalances", actions = ["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["balances"].arn, "${module.data.tables["balances"].arn}/index/placed"] }
+    write_balances = { sid = "WriteBalances", actions = ["dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["balances"].arn, "${module.data.tables["balances"].arn}/index/placed"] }
     connections    = { sid = "Connections", actions = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["connections"].arn] }
     archive        = { sid = "Archive", actions = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"], resources = [module.data.archive.arn, "${module.data.archive.arn}/*"] }
     redis          = { sid = "Cache", actions = ["elasticache:Connect"], resources = [module.data.cache.arn, module.data.cache.user_arn] }
@@ -131,6 +132,10 @@ data "aws_iam_policy_document" "scheduler" {
   statement {
     actions   = ["lambda:InvokeFunction"]
     resources = [for name in keys(local.scheduled) : module.compute.functions[name].arn]
+  }
+  statement { # the schedules are encrypted with it
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.this.arn]
   }
 }
 

@@ -35,6 +35,7 @@ module "data" {
   aurora_readers     = var.aurora.readers
   aurora_capacity    = { min = var.aurora.min, max = var.aurora.max }
   archive_lock_days  = var.archive_lock_days
+  log_days           = var.log_days
   protect            = var.protect
 }
 
@@ -71,6 +72,7 @@ module "api" {
   throttle          = var.throttle
   cache_gb          = var.cache_gb
   partners          = var.partners
+  api_key_required  = var.api_key_required
   log_days          = var.log_days
 }
 

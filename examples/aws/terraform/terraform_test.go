@@ -202,19 +202,39 @@ func TestDeadLettersOnlyWithoutOrder(t *testing.T) {
 	assert.Equal(t, map[string]bool{"requests": true, "dead_requests": false, "commands": false, "consumer": false, "push": false}, found)
 }
 
-// Every variable and output says what it is, and every variable of a module
-// refuses what it cannot be, unless its type says all or another resource of
-// ours makes it.
+// ours are the variables of modules that the root module makes from other
+// resources, or from contract.json.
+var ours = []string{"bus", "dead_queues", "event_detail_type", "event_source", "functions", "health_check_id", "aurora_cluster_ids", "cache_nodes", "namespace", "queues",
+	"rest_api", "security_group_id", "security_group_ids", "tables", "websocket_api", "zones"}
+
+// Every variable and output says what it is, and every variable refuses what it
+// cannot be, unless its type says all, another resource of ours makes it, or it
+// is only handed on to a module, whose variable refuses it.
 func TestVariablesAreDescribed(t *testing.T) {
+	unvalidated := map[string]string{}
+	typed := regexp.MustCompile(`(?m)^\s+type\s*=\s*(.*)$`)
 	block := regexp.MustCompile(`(?ms)^(variable|output) "([a-z0-9_]+)" \{.*?^\}`)
 	n := 0
 	for path, text := range files(t, ".tf") {
 		for _, m := range block.FindAllStringSubmatch(text, -1) {
 			n++
 			assert.Regexp(t, `description\s*=`, m[0], "%s: %s %s", path, m[1], m[2])
+			if m[1] == "variable" && !strings.Contains(m[0], "validation {") && typed.FindStringSubmatch(m[0])[1] != "bool" {
+				unvalidated[path+" "+m[2]] = m[2]
+			}
 		}
 	}
 	assert.Greater(t, n, 80)
+	all := files(t, ".tf")
+	for where, name := range unvalidated {
+		path, _, _ := strings.Cut(where, " ")
+		if strings.HasPrefix(path, "modules/") && slices.Contains(ours, name) {
+			continue
+		}
+		handed := regexp.MustCompile(`(?m)^\s+\w+\s*=.*\bvar\.` + name + `\b`)
+		text := all[filepath.Join(filepath.Dir(path), "main.tf")] + all[filepath.Join(filepath.Dir(path), "eks.tf")]
+		assert.Regexp(t, handed, text, "%s is neither validated nor handed on", where)
+	}
 }
 
 var rewrite = flag.Bool("rewrite", false, "write contract.json anew")
@@ -420,6 +440,8 @@ func TestTemplates(t *testing.T) {
 		request("new_order.vtl", map[string]any{"body": map[string]any{"symbol": "BTC-USD", "hidden": false}}), "without a client_order_id")
 	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestCancelAll, Account: 7, Time: at, Key: "mine", Symbol: "ETH-USD", Side: "sell"},
 		request("cancel_all.vtl", map[string]any{"headers": map[string]any{"Idempotency-Key": "mine"}, "query": map[string]any{"symbol": "ETH-USD", "side": "sell"}}))
+	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestCancelAll, Account: 7, Time: at, Key: "mine"},
+		request("cancel_all.vtl", map[string]any{"headers": map[string]any{"accept": "*/*", "idempotency-key": "mine"}}), "HTTP/2 writes small letters")
 	assert.Equal(t, &pipeline.Request{Kind: pipeline.RequestCancelAll, Account: 7, Time: at, Key: "req-1"}, request("cancel_all.vtl", map[string]any{}))
 
 	taken := render(t, "put_events.vtl", map[string]any{"body": map[string]any{"FailedEntryCount": 0}, "context": context})

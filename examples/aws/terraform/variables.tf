@@ -117,9 +117,15 @@ variable "cache_gb" {
 }
 
 variable "partners" {
-  description = "Names of partners who get an API key."
+  description = "Names of partners who get an API key. With api_key_required their requests are counted by it, against the usage plan."
   type        = set(string)
   default     = []
+}
+
+variable "api_key_required" {
+  description = "Whether what needs a token needs a partner's API key (x-api-key) as well: API Gateway's usage plans hold for nothing else. The page sends none: it then shows what is public."
+  type        = bool
+  default     = false
 }
 
 variable "allowed_ips" {

@@ -3,7 +3,7 @@ terraform {
   required_providers {
     aws = {
       source                = "hashicorp/aws"
-      version               = "~> 5.80"
+      version               = "~> 5.100"
       configuration_aliases = [aws.us_east_1] # for CloudFront and for the health check
     }
   }

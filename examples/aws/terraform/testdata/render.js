@@ -15,9 +15,10 @@ const escapeJavaScript = (text) => String(text)
 
 const c = JSON.parse(process.argv[3])
 const context = { ...c.context, responseOverride: {} }
+const map = (of) => ({ get: (name) => of[name], keySet: () => Object.keys(of) }) // as Java has it
 const input = {
   path: (path) => path === '$' ? c.body : c.body[path.slice(2)],
-  params: () => ({ header: new Map(Object.entries(c.headers ?? {})), querystring: new Map(Object.entries(c.query ?? {})) }),
+  params: () => ({ header: map(c.headers ?? {}), querystring: map(c.query ?? {}) }),
 }
 const text = render(readFileSync(process.argv[2], 'utf8'), { input, context, util: { escapeJavaScript } })
 console.log(JSON.stringify({ text, status: context.responseOverride.status ?? 0 }))

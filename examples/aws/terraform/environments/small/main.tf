@@ -5,7 +5,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = "~> 5.80"
+      version = "~> 5.100"
     }
   }
   # backend "s3" {} # see RUNBOOK.md: state is encrypted and locked
@@ -15,6 +15,10 @@ variable "region" {
   description = "Region of the venue."
   type        = string
   default     = "eu-central-1"
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region is a region of AWS such as eu-central-1."
+  }
 }
 
 variable "domain" {

@@ -10,6 +10,8 @@ data "aws_caller_identity" "me" {}
 locals {
   document = yamldecode(file(var.openapi))
 
+  stage = "v1"
+
   # By operationId: what becomes of the request.
   direct = {
     newOrder  = "new_order.vtl"
@@ -24,6 +26,11 @@ locals {
     for method, op in item : "${method} ${path}" => { path = path, method = method, op = op }
     if contains(local.methods, method) && !contains(local.left_out, try(op.operationId, ""))
   }]...)
+
+  # The names of an operation's parameters. A cache key can only name those that
+  # the method declares.
+  in_path  = { for key, o in local.operations : key => [for p in regexall("\\{([a-z_]+)\\}", o.path) : p[0]] }
+  in_query = { for key, o in local.operations : key => [for p in [for p in try(o.op.parameters, []) : try(local.document.components.parameters[reverse(split("/", p["$ref"]))[0]], p)] : p.name if p["in"] == "query"] }
 
   templates = { for id, file in local.direct : id => templatefile("${path.module}/${file}", {
     bus         = var.bus.name
@@ -47,18 +54,25 @@ locals {
       default   = { statusCode = "503", responseTemplates = { "application/json" = file("${path.module}/unavailable.vtl") } }
       "2\\d{2}" = { statusCode = "202", responseTemplates = { "application/json" = file("${path.module}/put_events.vtl") } }
     }
-    }) : jsonencode({
-    type            = "aws_proxy"
-    httpMethod      = "POST"
-    uri             = var.functions.api.invoke_arn
-    timeoutInMillis = 10000
-  }) }
+    }) : jsonencode(merge({
+      type            = "aws_proxy"
+      httpMethod      = "POST"
+      uri             = var.functions.api.invoke_arn
+      timeoutInMillis = 10000
+      }, contains(local.cached, o.op.operationId) ? {
+      # All that makes one answer another: without these a cached book of one
+      # product would be the answer for every product.
+      cacheKeyParameters = concat([for p in local.in_path[key] : "method.request.path.${p}"], [for p in local.in_query[key] : "method.request.querystring.${p}"])
+  } : {})) }
 
   methods_of = { for key, o in local.operations : key => {
     operationId = o.op.operationId
-    parameters  = [for p in regexall("\\{([a-z_]+)\\}", o.path) : { name = p[0], in = "path", required = true, schema = { type = "string" } }]
+    parameters = concat(
+      [for p in local.in_path[key] : { name = p, in = "path", required = true, schema = { type = "string" } }],
+      [for p in local.in_query[key] : { name = p, in = "query", required = false, schema = { type = "string" } }],
+    )
     requestBody = try(jsondecode(jsonencode(o.op.requestBody)), null)
-    security    = [for s in try(o.op.security, []) : s]
+    security    = [for s in try(o.op.security, []) : var.api_key_required ? merge(s, { api_key = [] }) : s]
     responses = {
       "200" = { description = "done" }
       "202" = { description = "the bus has it" }
@@ -75,8 +89,9 @@ locals {
       for key, o in local.operations : o.method => { for k, v in local.methods_of[key] : k => v if v != null } if o.path == path
     } if length([for o in local.operations : o if o.path == path]) > 0 }
     components = {
-      schemas = { for name, schema in local.document.components.schemas : name => schema if contains(local.body_schemas, name) }
+      schemas = { for name in local.schemas : name => jsondecode(local.plain[name]) }
       securitySchemes = {
+        api_key = { type = "apiKey", name = "x-api-key", in = "header" } # of a partner
         token = {
           type                           = "apiKey"
           name                           = "Authorization"
@@ -102,22 +117,24 @@ locals {
   })
 
   body_schemas = distinct([for o in local.operations : reverse(split("/", o.op.requestBody.content["application/json"].schema["$ref"]))[0] if can(o.op.requestBody)])
+  # As text, without examples, which a model of API Gateway has not. The encoder
+  # sorts, so that a type always follows one.
+  plain = { for name, schema in local.document.components.schemas : name => replace(jsonencode(schema), "/\"example\":\"[^\"]*\",/", "") }
+  # Bodies, and what they are made of: a reference to what is not there fails the import.
+  schemas = distinct(concat(local.body_schemas, flatten([for name in local.body_schemas : regexall("#/components/schemas/([A-Za-z]+)", local.plain[name])])))
   # What everybody sees, and may come from the cache.
-  cached = ["/products/GET", "/products/{symbol}/GET", "/products/{symbol}/book/GET", "/products/{symbol}/ticker/GET", "/products/{symbol}/trades/GET", "/products/{symbol}/candles/GET"]
+  cached = ["listProducts", "getProduct", "getBook", "getTicker", "listTrades", "listCandles"]
 }
 
-# API Gateway puts requests on the bus with this role.
+# API Gateway puts requests on the bus with this role. It is not known to name
+# the account that it acts for when it assumes a role, so no condition asks it
+# to; to give it a role takes iam:PassRole in this account.
 data "aws_iam_policy_document" "events_assume" {
   statement {
     actions = ["sts:AssumeRole"]
     principals {
       type        = "Service"
       identifiers = ["apigateway.amazonaws.com"]
-    }
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [data.aws_caller_identity.me.account_id]
     }
   }
 }
@@ -180,6 +197,13 @@ resource "aws_cloudwatch_log_group" "rest" {
   kms_key_id        = var.kms_key_arn
 }
 
+# API Gateway makes it itself when it is not there, and keeps it for ever.
+resource "aws_cloudwatch_log_group" "execution" {
+  name              = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.this.id}/${local.stage}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
 # The caller's account and token are not among the fields.
 locals {
   access_log = jsonencode({
@@ -191,7 +215,7 @@ locals {
 resource "aws_api_gateway_stage" "this" {
   rest_api_id           = aws_api_gateway_rest_api.this.id
   deployment_id         = aws_api_gateway_deployment.this.id
-  stage_name            = "v1"
+  stage_name            = local.stage
   xray_tracing_enabled  = true
   cache_cluster_enabled = var.cache_gb > 0
   cache_cluster_size    = var.cache_gb > 0 ? tostring(var.cache_gb) : null
@@ -200,7 +224,7 @@ resource "aws_api_gateway_stage" "this" {
     destination_arn = aws_cloudwatch_log_group.rest.arn
     format          = local.access_log
   }
-  depends_on = [aws_api_gateway_account.this]
+  depends_on = [aws_api_gateway_account.this, aws_cloudwatch_log_group.execution]
 }
 
 resource "aws_api_gateway_method_settings" "all" {
@@ -217,10 +241,10 @@ resource "aws_api_gateway_method_settings" "all" {
 }
 
 resource "aws_api_gateway_method_settings" "cached" {
-  for_each    = var.cache_gb > 0 ? toset(local.cached) : []
+  for_each    = { for o in values(local.operations) : o.op.operationId => o if var.cache_gb > 0 && contains(local.cached, o.op.operationId) }
   rest_api_id = aws_api_gateway_rest_api.this.id
   stage_name  = aws_api_gateway_stage.this.stage_name
-  method_path = replace(trimprefix(each.key, "/"), "/GET", "/GET")
+  method_path = "${replace(each.value.path, "/", "~1")}/${upper(each.value.method)}" # as API Gateway names a method: a slash of its path is ~1
   settings {
     metrics_enabled                         = true
     logging_level                           = "ERROR"
@@ -256,6 +280,8 @@ resource "aws_api_gateway_account" "this" {
   depends_on          = [aws_iam_role_policy.logs]
 }
 
+# API Gateway counts and throttles by a key only what requires one: without
+# api_key_required the keys have no effect, and the stage's throttle is all.
 resource "aws_api_gateway_usage_plan" "this" {
   name        = var.name
   description = "What a partner's key may use"

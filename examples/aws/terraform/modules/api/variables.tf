@@ -74,9 +74,19 @@ variable "daily_quota" {
 }
 
 variable "partners" {
-  description = "Names of partners who get an API key, which counts their requests against the usage plan."
+  description = "Names of partners who get an API key. With api_key_required their requests are counted by it, against the usage plan."
   type        = set(string)
   default     = []
+  validation {
+    condition     = alltrue([for p in var.partners : can(regex("^[a-z0-9-]{1,40}$", p))])
+    error_message = "partners are names of 1 to 40 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "api_key_required" {
+  description = "Whether what needs a token needs a partner's API key (x-api-key) as well. The page sends none: it then shows what is public."
+  type        = bool
+  default     = false
 }
 
 variable "cache_gb" {

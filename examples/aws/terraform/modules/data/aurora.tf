@@ -31,6 +31,14 @@ resource "aws_rds_cluster_parameter_group" "this" {
   }
 }
 
+# RDS makes it itself when it is not there, and keeps it for ever.
+resource "aws_cloudwatch_log_group" "database" {
+  for_each          = local.clusters
+  name              = "/aws/rds/cluster/${var.name}-${each.key}/postgresql"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
 resource "aws_rds_cluster" "this" {
   for_each = local.clusters
 
@@ -59,6 +67,8 @@ resource "aws_rds_cluster" "this" {
     min_capacity = var.aurora_capacity.min
     max_capacity = var.aurora_capacity.max
   }
+
+  depends_on = [aws_cloudwatch_log_group.database]
 }
 
 resource "aws_rds_cluster_instance" "this" {
@@ -88,17 +98,14 @@ resource "aws_secretsmanager_secret_rotation" "database" {
 
 # --- RDS Proxy ---
 
+# Without a condition on the account, as AWS documents it for a proxy: one that
+# may not take its role answers every connection with an error.
 data "aws_iam_policy_document" "proxy_assume" {
   statement {
     actions = ["sts:AssumeRole"]
     principals {
       type        = "Service"
       identifiers = ["rds.amazonaws.com"]
-    }
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [data.aws_caller_identity.me.account_id]
     }
   }
 }

@@ -135,12 +135,12 @@ variable "aurora_capacity" {
 }
 
 variable "aurora_version" {
-  description = "Aurora PostgreSQL version."
+  description = "Aurora PostgreSQL version. A major one alone is Aurora's choice of minor one, which its maintenance windows raise."
   type        = string
-  default     = "16.6"
+  default     = "16"
   validation {
-    condition     = can(regex("^1[5-9]\\.[0-9]+$", var.aurora_version))
-    error_message = "aurora_version is 15.x or newer, such as 16.6."
+    condition     = can(regex("^1[5-9](\\.[0-9]+)?$", var.aurora_version))
+    error_message = "aurora_version is 15 or newer, such as 16 or 16.6."
   }
 }
 
@@ -161,6 +161,16 @@ variable "password_days" {
   validation {
     condition     = var.password_days >= 1 && var.password_days <= 365
     error_message = "password_days is 1 to 365."
+  }
+}
+
+variable "log_days" {
+  description = "Days that Aurora's logs are kept."
+  type        = number
+  default     = 30
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_days)
+    error_message = "log_days is one of the retentions that CloudWatch Logs has."
   }
 }
 

@@ -100,6 +100,7 @@ resource "aws_eks_addon" "this" {
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
   configuration_values        = each.value
+  resolve_conflicts_on_create = "OVERWRITE" # a new cluster has the first three already, in a version that is nobody's
   resolve_conflicts_on_update = "OVERWRITE"
   depends_on                  = [aws_eks_node_group.this]
 }

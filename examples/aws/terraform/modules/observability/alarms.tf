@@ -142,7 +142,7 @@ resource "aws_cloudwatch_metric_alarm" "function" {
 
   metric_query {
     id          = "percent"
-    expression  = "100 * bad / MAX([bad, invocations, 1])" # a throttled call is no invocation
+    expression  = each.value.metric == "Throttles" ? "100 * bad / (bad + FILL(invocations, 0))" : "100 * bad / invocations" # a throttled call is no invocation; 0 / 0 is missing
     label       = each.value.metric
     return_data = true
   }
@@ -216,7 +216,7 @@ resource "aws_cloudwatch_metric_alarm" "table_throttles" {
 
   metric_query {
     id          = "throttled"
-    expression  = "reads + writes"
+    expression  = "FILL(reads, 0) + FILL(writes, 0)" # DynamoDB reports neither while there are none, and what is missing has no sum
     label       = "throttled"
     return_data = true
   }
@@ -267,11 +267,51 @@ resource "aws_cloudwatch_metric_alarm" "logged_errors" {
 }
 
 # Route 53 keeps its metrics in us-east-1; an alarm there can only tell a topic
-# there.
+# there. The topic has a key of its own: CloudWatch may not use the one that SNS
+# brings, and an alarm would tell nobody.
+data "aws_iam_policy_document" "health_key" {
+  statement {
+    sid = "ByRoles"
+    actions = [
+      "kms:CancelKeyDeletion", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:DisableKey", "kms:DisableKeyRotation", "kms:EnableKey",
+      "kms:EnableKeyRotation", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListGrants", "kms:ListKeyPolicies",
+      "kms:ListKeyRotations", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource",
+      "kms:UpdateKeyDescription",
+    ]
+    resources = ["*"] # in a key policy: this key
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.here.partition}:iam::${data.aws_caller_identity.me.account_id}:root"]
+    }
+  }
+  statement {
+    sid       = "Alarms"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["*"]
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [data.aws_caller_identity.me.account_id]
+    }
+  }
+}
+
+resource "aws_kms_key" "health" {
+  provider                = aws.us_east_1
+  description             = "${var.name}-health"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy                  = data.aws_iam_policy_document.health_key.json
+}
+
 resource "aws_sns_topic" "health" {
   provider          = aws.us_east_1
   name              = "${var.name}-health"
-  kms_master_key_id = "alias/aws/sns"
+  kms_master_key_id = aws_kms_key.health.arn
 }
 
 resource "aws_sns_topic_subscription" "health" {
@@ -299,18 +339,29 @@ resource "aws_cloudwatch_metric_alarm" "health" {
   ok_actions          = [aws_sns_topic.health.arn]
 }
 
-# One answer to "can people trade?".
+# One answer to "can people trade?": whether what is in front of the books moves.
+# The queues behind them have alarms of their own, and p99-pushed says when
+# clients hear late. It may be made of 100 alarms at most.
+locals {
+  trading = concat(
+    [for a in aws_cloudwatch_metric_alarm.latency : a.alarm_name],
+    [aws_cloudwatch_metric_alarm.never["diverged"].alarm_name],
+    [for key, a in aws_cloudwatch_metric_alarm.message_age : a.alarm_name if can(regex("^(requests|commands)", key))],
+    [for key, a in aws_cloudwatch_metric_alarm.function : a.alarm_name if can(regex("^(order-processor|risk-checker|matching-engine)", local.function_alarms[key].key))],
+  )
+}
+
 resource "aws_cloudwatch_composite_alarm" "trading" {
   alarm_name        = "${var.name}-trading-impaired"
   alarm_description = "Trading is impaired: orders are slow, stand still, or fail"
   alarm_actions     = local.alarm_actions
   ok_actions        = local.alarm_actions
-  alarm_rule = join(" OR ", [
-    for name in concat(
-      [for a in aws_cloudwatch_metric_alarm.latency : a.alarm_name],
-      [aws_cloudwatch_metric_alarm.never["diverged"].alarm_name],
-      [for a in aws_cloudwatch_metric_alarm.message_age : a.alarm_name],
-      [for key, a in aws_cloudwatch_metric_alarm.function : a.alarm_name if can(regex("^(order-processor|risk-checker|matching-engine)", local.function_alarms[key].key))],
-    ) : "ALARM(\"${name}\")"
-  ])
+  alarm_rule        = join(" OR ", [for name in local.trading : "ALARM(\"${name}\")"])
+
+  lifecycle {
+    precondition {
+      condition     = length(local.trading) <= 100
+      error_message = "CloudWatch takes 100 alarms in a composite alarm, and there are ${length(local.trading)}."
+    }
+  }
 }

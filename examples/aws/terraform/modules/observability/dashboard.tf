@@ -2,6 +2,7 @@
 
 data "aws_region" "here" {}
 data "aws_caller_identity" "me" {}
+data "aws_partition" "here" {}
 
 locals {
   own = var.namespace
@@ -18,8 +19,8 @@ locals {
     { title = "End to end, p50", stat = "p50", lines = local.hops },
     { title = "End to end, p99", stat = "p99", lines = local.hops },
     { title = "Age of the oldest message", stat = "Maximum", lines = [for key, q in var.queues : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", q, { label = key }]] },
-    { title = "Consumers' positions: pushed, recorded, archived, settled", stat = "Maximum", lines = [
-      [{ expression = "SEARCH('{${local.own},instrument} MetricName=(\"marketdata_position\" OR \"recorder_position\" OR \"archive_position\" OR \"settler_position\")', 'Maximum', 60)", id = "positions" }],
+    { title = "The journal's head, and how far its consumers are: pushed, recorded, archived, settled", stat = "Maximum", lines = [
+      [{ expression = "SEARCH('{${local.own},instrument} MetricName=(\"matching_position\" OR \"marketdata_position\" OR \"recorder_position\" OR \"archive_position\" OR \"settler_position\")', 'Maximum', 60)", id = "positions" }],
     ] },
     { title = "Fenced appends, duplicates, orphan holds, gaps", stat = "Sum", lines = [
       [local.own, "matching_fenced"], [local.own, "matching_duplicates"], [local.own, "risk_repeated"], [local.own, "sweeper_voids"], [local.own, "sweeper_woken"], [local.own, "marketdata_skipped"],

@@ -54,6 +54,14 @@ run "from_the_document" {
     error_message = "a new order's body is validated"
   }
   assert {
+    condition     = alltrue([for r in regexall("#/components/schemas/([A-Za-z]+)", output.body) : contains(keys(jsondecode(output.body).components.schemas), r[0])])
+    error_message = "API Gateway imports no reference to a schema that is not there"
+  }
+  assert {
+    condition     = jsondecode(output.body).components.schemas.Decimal.maxLength == 64 && !strcontains(output.body, "\"example\"")
+    error_message = "schemas are as in the document, without examples"
+  }
+  assert {
     condition     = jsondecode(output.body).paths["/orders/{id}"].get["x-amazon-apigateway-integration"].type == "aws_proxy" && jsondecode(output.body).paths["/orders/{id}"].get.parameters[0].name == "id"
     error_message = "reads go to the function"
   }
@@ -83,13 +91,45 @@ run "from_the_document" {
   }
 }
 
+run "a_partner_has_a_key" {
+  command = plan
+  variables {
+    partners         = ["acme"]
+    api_key_required = true
+  }
+  assert {
+    condition     = jsondecode(output.body).paths["/orders"].post.security == [{ token = [], api_key = [] }] && length(jsondecode(output.body).paths["/products"].get.security) == 0
+    error_message = "what needs a token needs a key too, or the usage plan holds for nothing"
+  }
+  assert {
+    condition     = jsondecode(output.body).components.securitySchemes.api_key.name == "x-api-key" && toset(keys(aws_api_gateway_usage_plan_key.partner)) == toset(["acme"])
+    error_message = "the key is in the usage plan"
+  }
+}
+
 run "cached" {
   command = plan
   variables {
     cache_gb = 0.5
   }
   assert {
-    condition     = aws_api_gateway_stage.this.cache_cluster_size == "0.5" && length(aws_api_gateway_method_settings.cached) == 6
-    error_message = "what everybody sees is cached"
+    condition = aws_api_gateway_stage.this.cache_cluster_size == "0.5" && toset([for s in aws_api_gateway_method_settings.cached : s.method_path]) == toset([
+      "~1products/GET", "~1products~1{symbol}/GET", "~1products~1{symbol}~1book/GET", "~1products~1{symbol}~1ticker/GET", "~1products~1{symbol}~1trades/GET", "~1products~1{symbol}~1candles/GET",
+    ])
+    error_message = "what everybody sees is cached, and nothing else"
+  }
+  assert {
+    condition     = toset(jsondecode(output.body).paths["/products/{symbol}/candles"].get["x-amazon-apigateway-integration"].cacheKeyParameters) == toset(["method.request.path.symbol", "method.request.querystring.interval", "method.request.querystring.limit", "method.request.querystring.before"])
+    error_message = "an answer comes from the cache only for the same question"
+  }
+  assert {
+    condition = alltrue(flatten([for path, item in jsondecode(output.body).paths : [for op in values(item) : [
+      for k in try(op["x-amazon-apigateway-integration"].cacheKeyParameters, []) : contains([for p in op.parameters : "method.request.${p.in == "path" ? "path" : "querystring"}.${p.name}"], k)
+    ]]]))
+    error_message = "a method declares the parameters of its cache key"
+  }
+  assert {
+    condition     = alltrue([for path in ["/orders", "/orders/{id}", "/fills", "/balances"] : alltrue([for op in values(jsondecode(output.body).paths[path]) : !can(op["x-amazon-apigateway-integration"].cacheKeyParameters)])])
+    error_message = "what is an account's own is not cached"
   }
 }
