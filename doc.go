@@ -73,13 +73,13 @@
 //
 // # Words
 //
-// They are the field's, as in FIX and ITCH. An aggressor or taker is the order
-// that trades on entry, a maker the one that rests. Leaves is the open
-// quantity, Cum the executed one. A tick is the step of the price, a lot the
-// step of the quantity. The last price is that of the last trade; the
-// reference price is what the collar is measured from. To hold is to set funds
-// aside for an order, to release is to give them back, to settle is to move
-// what was traded.
+// They are the field's, as in FIX and ITCH; docs/fix.md of the repository has
+// FIX's tags and values beside them. An aggressor or taker is the order that
+// trades on entry, a maker the one that rests. Leaves is the open quantity,
+// Cum the executed one. A tick is the step of the price, a lot the step of the
+// quantity. The last price is that of the last trade; the reference price is
+// what the collar is measured from. To hold is to set funds aside for an
+// order, to release is to give them back, to settle is to move what was traded.
 //
 // The rules, numbered, are in docs/rules of the repository; every one is cited
 // by a test.

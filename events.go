@@ -183,11 +183,11 @@ const (
 
 // Why an order is canceled, expired or amended.
 const (
-	ByRequest          Reason = 80 // Cancel, Amend or Reduce
+	ByRequest          Reason = 80 // Cancel or Amend
 	ByReplace          Reason = 81
 	ByMassCancel       Reason = 82
 	ByKillSwitch       Reason = 83
-	ByReduce           Reason = 84 // reduced by at least the open quantity
+	ByReduce           Reason = 84 // Reduce; one of at least the open quantity cancels
 	ByAmend            Reason = 85 // amended to at most the executed quantity
 	ImmediateRemainder Reason = 86 // what IOC or a market order could not trade
 	FillOrKill         Reason = 87 // FOK could not trade in full

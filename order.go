@@ -42,7 +42,7 @@ const (
 	MarketToLimit   OrderType = 3 // FIX 40=K: trades at the best price, rests there
 	Stop            OrderType = 4 // FIX 40=3: a market order once triggered
 	StopLimit       OrderType = 5 // FIX 40=4: a limit order once triggered
-	TakeProfit      OrderType = 6 // a market order once triggered
+	TakeProfit      OrderType = 6 // FIX 40=J: a market order once triggered
 	TakeProfitLimit OrderType = 7 // a limit order once triggered
 )
 

@@ -2,6 +2,7 @@ package exchange_test
 
 import (
 	"fmt"
+	"go/ast"
 	"os"
 	"regexp"
 	"slices"
@@ -84,6 +85,27 @@ func TestRules(t *testing.T) {
 	for _, fault := range ruleFaults(docs, tests) {
 		t.Error(fault)
 	}
+}
+
+// Each value that an order, a report or a refusal can have is in docs/fix.md.
+func TestRulesOfFIX(t *testing.T) {
+	needRepository(t)
+	text, err := os.ReadFile("docs/fix.md")
+	require.NoError(t, err)
+	enums := []string{"Side", "OrderType", "TimeInForce", "SelfTradePrevention", "PostOnly", "EventKind", "Reason"}
+	named := 0
+	for _, file := range []string{"order.go", "events.go"} {
+		ast.Inspect(parseGo(t, file, nil).ast, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok {
+				if typ, ok := spec.Type.(*ast.Ident); ok && slices.Contains(enums, typ.Name) {
+					named++
+					assert.Contains(t, string(text), "`"+spec.Names[0].Name+"`", typ.Name)
+				}
+			}
+			return true
+		})
+	}
+	assert.Greater(t, named, 100)
 }
 
 func readSources(t *testing.T, dir string, keep func(file string) bool) []ruleSource {

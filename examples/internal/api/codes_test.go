@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,10 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/examples/internal/progress"
+	"github.com/castlecloud/exchange/memory"
+	"github.com/castlecloud/exchange/pipeline"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -77,7 +82,7 @@ func TestCodesInREADME(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(before+from+table()+to+after), 0o644))
 		return
 	}
-	assert.Equal(t, table(), got, "go test ./examples/exchange/internal/api -rewrite")
+	assert.Equal(t, table(), got, "go test ./examples/internal/api -rewrite")
 }
 
 // What nobody foresaw is logged, and the client learns nothing of it.
@@ -90,6 +95,34 @@ func TestUnforeseenError(t *testing.T) {
 	assert.Contains(t, w.Body.String(), `"code":"internal"`)
 	assert.NotContains(t, w.Body.String(), "fire")
 	assert.Contains(t, log.String(), "disk 7 is on fire")
+}
+
+// pending are consumers that have not got anywhere.
+type pending struct{ progress.Positions }
+
+func (pending) Stages(context.Context, exchange.InstrumentID) (committed, recorded, settled progress.Point, err error) {
+	return progress.Point{Position: 7, Seq: 9}, progress.Point{}, progress.Point{}, nil
+}
+
+// A venue that stands still says so to whoever watches it.
+func TestHealth(t *testing.T) {
+	in, err := exchange.NewInstrument(exchange.InstrumentSpec{ID: 1, Symbol: "BTC-USD", Base: exchange.Asset{ID: 1, Code: "BTC", Scale: 8},
+		Quote: exchange.Asset{ID: 2, Code: "USD", Scale: 6}, Tick: decimal.New(1, -2), Lot: decimal.New(1, -4)})
+	require.NoError(t, err)
+	var failing error
+	h := New(Config{Instruments: []*exchange.Instrument{in}, Board: pending{}, Pushed: func(exchange.InstrumentID) pipeline.Position { return 3 },
+		Healthy: func() error { return failing }, Now: time.Now, Metrics: memory.NewMetrics(), Logger: slog.New(slog.DiscardHandler)})
+	for _, tc := range []struct {
+		failing error
+		code    int
+		status  string
+	}{{nil, 200, "ok"}, {errors.New("the disk is full"), 503, "failing"}} {
+		failing = tc.failing
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/health", nil))
+		assert.Equal(t, tc.code, w.Code)
+		assert.JSONEq(t, `{"status":"`+tc.status+`","instruments":[{"symbol":"BTC-USD","committed":7,"recorded":0,"settled":0,"pushed":3,"seq":9}]}`, w.Body.String())
+	}
 }
 
 func TestLimiter(t *testing.T) {
