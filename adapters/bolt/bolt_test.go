@@ -200,6 +200,7 @@ func TestTrimGivesSpaceBack(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "venue.db")
 	s := open(t, path)
+	s.Unsynced()
 	j := s.Journal()
 	var at pipeline.Head
 	size := func() int64 {

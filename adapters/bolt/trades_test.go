@@ -67,6 +67,7 @@ func (d *tradeDiffer) open(rt *rapid.T) {
 	var err error
 	d.store, err = bolt.Open(d.path, bolt.Options{})
 	require.NoError(rt, err)
+	d.store.Unsynced()
 	d.got = d.store.TradeStore()
 }
 

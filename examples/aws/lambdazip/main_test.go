@@ -38,13 +38,14 @@ func TestZipsAreReproducible(t *testing.T) {
 }
 
 // Nothing of this repository is written for one architecture alone: what make
-// lambda builds for arm64 is what was tested here. To build it takes a minute
-// of compiling everything anew, which only make lambda does.
+// lambda, and the Dockerfile of the services, build for arm64 is what was tested
+// here. To build it takes a minute of compiling everything anew, which only they
+// do.
 func TestSameSource(t *testing.T) {
 	const format = `{{if and (not .Standard) .Module}}{{if .Module.Replace}}{{.ImportPath}} {{.GoFiles}} {{.CgoFiles}} {{.SFiles}}{{end}}{{if .Module.Main}}{{.ImportPath}} {{.GoFiles}} {{.CgoFiles}} {{.SFiles}}{{end}}{{end}}`
 	var sources []string
 	for _, arch := range build.Architectures {
-		cmd := exec.Command("go", "list", "-deps", "-f", format, build.ImportPath+"...")
+		cmd := exec.Command("go", "list", "-deps", "-f", format, build.ImportPath+"...", "github.com/castlecloud/exchange/examples/aws/service")
 		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 		out, err := cmd.Output()
 		require.NoError(t, err)
@@ -53,6 +54,7 @@ func TestSameSource(t *testing.T) {
 	assert.Equal(t, sources[0], sources[1])
 	assert.Contains(t, sources[0], "exchange/pipeline [")
 	assert.Contains(t, sources[0], "functions/settler [")
+	assert.Contains(t, sources[0], "aws/service [")
 }
 
 // machine returns what a zip's bootstrap runs on.
