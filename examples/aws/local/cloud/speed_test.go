@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -135,7 +136,7 @@ func watchTrades(t *testing.T, tr *traffic) *sync.Map {
 	var watching sync.WaitGroup
 	t.Cleanup(func() { cancel(); watching.Wait() })
 	ready := make(chan struct{})
-	left := len(tr.instruments)
+	begun := map[string]bool{}
 	watching.Go(func() {
 		tr.listen(ctx, "", func(ctx context.Context, f *client.Feed) error {
 			for _, in := range tr.instruments {
@@ -150,8 +151,11 @@ func watchTrades(t *testing.T, tr *traffic) *sync.Map {
 			if err := json.Unmarshal(data, &m); err != nil {
 				return err
 			}
-			if m.Type == "snapshot" {
-				if left--; left == 0 {
+			switch {
+			case m.Type == "error": // no snapshot in time: everything is asked for again
+				return errors.New("the feed has an error")
+			case m.Type == "snapshot" && !begun[m.Symbol]:
+				if begun[m.Symbol] = true; len(begun) == len(tr.instruments) {
 					close(ready)
 				}
 			}
