@@ -363,16 +363,30 @@ func TestBookStore(t *testing.T) {
 	})
 }
 
+// startNode starts a node of a cluster, and returns the port of its bus too.
+func startNode(t testing.TB) (server *standin.Server, busPort string) {
+	server = standin.ForTest(t, func(ctx context.Context, dir string) (s *standin.Server, err error) {
+		for range 3 { // somebody may take the free port before it does
+			var bus string
+			if bus, err = standin.FreeAddr(); err != nil {
+				return nil, err
+			}
+			_, busPort, _ = net.SplitHostPort(bus)
+			if s, err = standin.RedisWith(ctx, dir, "--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "5000"); err == nil || errors.Is(err, standin.ErrMissing) {
+				break
+			}
+		}
+		return s, err
+	})
+	return server, busPort
+}
+
 // A cluster of three, whose instruments lie on different nodes.
 func TestBookStoreCluster(t *testing.T) {
 	var addrs []string
 	var nodes []rueidis.Client
 	for range 3 {
-		bus, err := standin.FreeAddr()
-		require.NoError(t, err)
-		_, busPort, err := net.SplitHostPort(bus)
-		require.NoError(t, err)
-		server := start(t, "--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "5000")
+		server, busPort := startNode(t)
 		addrs = append(addrs, server.Addr)
 		nodes = append(nodes, connect(t, rueidis.ClientOption{InitAddress: []string{server.Addr}, ForceSingleClient: true}))
 		n := len(addrs) - 1
