@@ -14,7 +14,7 @@ import (
 // prices close together, in hundreds of regions, and at the ends of the range:
 // MATCH-001, MATCH-010.
 func TestLadder(t *testing.T) {
-	seed, err := strconv.ParseUint(flag.Lookup("model.seed").Value.String(), 10, 64) // the flag of TestModelRandom
+	seed, err := strconv.ParseUint(flag.Lookup("model.seed").Value.String(), 10, 64) // that of TestModel
 	require.NoError(t, err)
 	if seed == 0 {
 		seed = rand.Uint64()>>1 | 1
