@@ -68,20 +68,26 @@ func TestReader(t *testing.T) {
 	once(t, alone.Reader(), 3)
 }
 
+var roles atomic.Int64
+
+// newRole names a role that nobody has yet.
+func newRole() string { return fmt.Sprintf("role_%d", roles.Add(1)) }
+
 // A password that rotates while connections come and go: each new one asks for
 // the current one.
 func TestBeforeConnect(t *testing.T) {
 	url := newURL(t)
+	role := newRole()
 	require.NoError(t, aurora.Migrate(t.Context(), url))
 	hba := admin(t, "SHOW hba_file")[0]
 	before, err := os.ReadFile(hba)
 	require.NoError(t, err)
 	// WriteFile keeps the file's owner.
-	require.NoError(t, os.WriteFile(hba, append([]byte("host all rotating 127.0.0.1/32 scram-sha-256\n"), before...), 0o600))
+	require.NoError(t, os.WriteFile(hba, append([]byte("host all "+role+" 127.0.0.1/32 scram-sha-256\n"), before...), 0o600))
 	defer func() { require.NoError(t, os.WriteFile(hba, before, 0o600)) }()
-	admin(t, "CREATE ROLE rotating SUPERUSER LOGIN PASSWORD 'spring'", "SELECT pg_reload_conf()")
+	admin(t, "CREATE ROLE "+role+" SUPERUSER LOGIN PASSWORD 'spring'", "SELECT pg_reload_conf()")
 
-	url = strings.Replace(url, "postgres@", "rotating@", 1)
+	url = strings.Replace(url, "postgres@", role+"@", 1)
 	require.Eventually(t, func() bool { // the server has read it
 		_, err := aurora.Open(t.Context(), aurora.Config{URL: url, RetryFor: time.Millisecond})
 		return err != nil && strings.Contains(err.Error(), "password")
@@ -99,10 +105,10 @@ func TestBeforeConnect(t *testing.T) {
 	c := exchangetest.Commit(t, inst, 2)
 	require.NoError(t, s.Record(t.Context(), c[0], one(1)))
 
-	admin(t, "ALTER ROLE rotating PASSWORD 'summer'")
+	admin(t, "ALTER ROLE "+role+" PASSWORD 'summer'")
 	password.Store("summer")
 	n := asked.Load()
-	admin(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotating'")
+	admin(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+role+"'")
 	require.NoError(t, s.Record(t.Context(), c[1], one(2)))
 	once(t, s, 2)
 	require.Greater(t, asked.Load(), n)
@@ -122,6 +128,7 @@ func TestBeforeConnect(t *testing.T) {
 // once.
 func TestTLS(t *testing.T) {
 	url := newURL(t)
+	role := newRole()
 	require.NoError(t, aurora.Migrate(t.Context(), url))
 	hba := admin(t, "SHOW hba_file")[0]
 	before, err := os.ReadFile(hba)
@@ -137,21 +144,21 @@ func TestTLS(t *testing.T) {
 			require.NoError(t, os.Chown(filepath.Join(dir, name), uid, -1))
 		}
 	}
-	require.NoError(t, os.WriteFile(hba, append([]byte("hostssl all encrypted 127.0.0.1/32 trust\nhost all encrypted 127.0.0.1/32 reject\n"), before...), 0o600))
+	require.NoError(t, os.WriteFile(hba, append([]byte("hostssl all "+role+" 127.0.0.1/32 trust\nhost all "+role+" 127.0.0.1/32 reject\n"), before...), 0o600))
 	defer func() {
 		require.NoError(t, os.WriteFile(hba, before, 0o600))
 		admin(t, "ALTER SYSTEM SET ssl = off", "SELECT pg_reload_conf()")
 	}()
-	admin(t, "CREATE ROLE encrypted SUPERUSER LOGIN", "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_cert_file = 'cert.pem'", "ALTER SYSTEM SET ssl_key_file = 'key.pem'", "SELECT pg_reload_conf()")
+	admin(t, "CREATE ROLE "+role+" SUPERUSER LOGIN", "ALTER SYSTEM SET ssl = on", "ALTER SYSTEM SET ssl_cert_file = 'cert.pem'", "ALTER SYSTEM SET ssl_key_file = 'key.pem'", "SELECT pg_reload_conf()")
 	require.Eventually(t, func() bool { return admin(t, "SHOW ssl")[0] == "on" }, patience, time.Millisecond)
 
-	url = with(t, strings.Replace(url, "postgres@", "encrypted@", 1), "sslmode", "verify-full")
+	url = with(t, strings.Replace(url, "postgres@", role+"@", 1), "sslmode", "verify-full")
 	s, err := aurora.Open(t.Context(), aurora.Config{URL: with(t, url, "sslrootcert", filepath.Join(dir, "cert.pem"))})
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Record(t.Context(), exchangetest.Commit(t, inst, 1)[0], one(1)))
 	once(t, s, 1)
-	require.Equal(t, []string{"true"}, admin(t, "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'encrypted'"))
+	require.Equal(t, []string{"true"}, admin(t, "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = '"+role+"'"))
 
 	other := filepath.Join(t.TempDir(), "cert.pem")
 	require.NoError(t, os.WriteFile(other, certificate(t)["cert.pem"], 0o600))
