@@ -12,7 +12,7 @@ import (
 
 // TestPlantedFaults: a mistake of every kind that others made, planted into
 // the reference, is noticed by the random runs that hold the engine against
-// it. Each fault is a known failure of DESIGN section 7.
+// it.
 func TestPlantedFaults(t *testing.T) {
 	const most = 3000 // runs of one fault
 	var table strings.Builder
