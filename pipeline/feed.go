@@ -122,7 +122,8 @@ type FeedOrder struct {
 	Side          string `json:"side"`
 	Type          string `json:"type"`
 	TimeInForce   string `json:"time_in_force"`
-	Status        string `json:"status"` // open, pending, filled, canceled, expired, rejected
+	Status        string `json:"status"`         // open, pending, filled, canceled, expired, rejected
+	Code          string `json:"code,omitempty"` // ReasonCode, of what Reason says in words
 	Reason        string `json:"reason,omitempty"`
 	Price         string `json:"price,omitempty"`
 	StopPrice     string `json:"stop_price,omitempty"`
@@ -160,6 +161,7 @@ type FeedRefusal struct {
 	CommandID string `json:"command_id"`
 	Command   string `json:"command"` // its kind; "" when it was refused in front of the engine
 	OrderID   string `json:"order_id,omitempty"`
+	Code      string `json:"code"` // ReasonCode
 	Reason    string `json:"reason"`
 }
 

@@ -164,7 +164,7 @@ func (f *feeding) private(item *tracked, pos Position) error {
 }
 
 func (r *refusal) feed(in *exchange.Instrument) FeedRefusal {
-	out := FeedRefusal{CommandID: hex.EncodeToString(r.id[:]), Reason: r.reason.String()}
+	out := FeedRefusal{CommandID: hex.EncodeToString(r.id[:]), Code: ReasonCode(r.reason), Reason: r.reason.String()}
 	if r.kind != exchange.KindVoid {
 		out.Command = r.kind.String()
 	}

@@ -46,7 +46,7 @@ func (w *numberTexts) order(in *exchange.Instrument, r *OrderRecord) FeedOrder {
 		o.ID = OrderIDText(in.Symbol(), r.OrderID)
 	}
 	if r.Reason != 0 {
-		o.Reason = r.Reason.String()
+		o.Code, o.Reason = ReasonCode(r.Reason), r.Reason.String()
 	}
 	if r.SelfTrade != 0 {
 		o.SelfTrade = SelfTradeText(r.SelfTrade)

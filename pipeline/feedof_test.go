@@ -21,7 +21,7 @@ func TestFeedOf(t *testing.T) {
 		Status: pipeline.OrderPending, Reason: exchange.ByRequest, Price: 101, StopPrice: 99, OrderQty: 30, CumQty: 10, LeavesQty: 20,
 		DisplayQty: 5, Funds: 1234, Notional: 1010, Fee: -3, Expire: 4, Created: 1, Updated: 2, Seq: 9}
 	assert.Equal(t, pipeline.FeedOrder{ID: "B1-USD.7", CommandID: "000000000000000000000000000000ff", ClientOrderID: "mine", Symbol: "B1-USD", Side: "sell",
-		Type: "take_profit_limit", TimeInForce: "DAY", Status: "pending", Reason: "requested", Price: "10.1", StopPrice: "9.9", Size: "0.3",
+		Type: "take_profit_limit", TimeInForce: "DAY", Status: "pending", Code: "requested", Reason: "requested", Price: "10.1", StopPrice: "9.9", Size: "0.3",
 		Funds: "1.234", DisplaySize: "0.05", Filled: "0.1", Remaining: "0.2", Cost: "1.01", Fee: "-0.003", PostOnly: "slide", Hidden: true,
 		SelfTrade: "cancel_both", ExpireTime: "1970-01-01T00:00:00.000000004Z", Created: "1970-01-01T00:00:00.000000001Z",
 		Updated: "1970-01-01T00:00:00.000000002Z"}, pipeline.FeedOrderOf(in, &r))

@@ -186,7 +186,7 @@ func (x *screen) knows() {
 			c := &e.Command
 			again := (c.Kind == exchange.KindNewOrder || c.Kind == exchange.KindVoid && c.OrderID == 0) && ch.order(ev.ID).Seq == ev.Seq
 			if ev.Account != 0 && !again {
-				r := pipeline.FeedRefusal{CommandID: hex.EncodeToString(ev.ID[:]), Command: c.Kind.String(), Reason: ev.Reason.String()}
+				r := pipeline.FeedRefusal{CommandID: hex.EncodeToString(ev.ID[:]), Command: c.Kind.String(), Code: pipeline.ReasonCode(ev.Reason), Reason: ev.Reason.String()}
 				if c.Kind == exchange.KindVoid {
 					r.Command = ""
 				}
@@ -401,7 +401,7 @@ func TestFeedMessages(t *testing.T) {
 			`"fills":[{"trade_id":"1","symbol":"B1-USD","order_id":"B1-USD.1","side":"sell","price":"10.1","size":"0.02","fee":"-0.002","liquidity":"maker",` + at + `}]}`,
 
 		`book 0 3<4 ` + head("book", 4, 3, at) + `"bids":[],"asks":[],"checksum":` + sum(t, x, nil, 101, 3) + `}`,
-		`orders 2 3<4 ` + head("orders", 4, 3, at) + `"orders":[],"refusals":[{"command_id":"00000000000000000000000000000003","command":"cancel","order_id":"B1-USD.9","reason":"unknown order"}]}`,
+		`orders 2 3<4 ` + head("orders", 4, 3, at) + `"orders":[],"refusals":[{"command_id":"00000000000000000000000000000003","command":"cancel","order_id":"B1-USD.9","code":"unknown_order","reason":"unknown order"}]}`,
 
 		`book 0 4<5 ` + head("book", 5, 4, at) + `"bids":[],"asks":[],"checksum":` + sum(t, x, nil, 101, 3) + `}`,
 		`orders 2 4<5 ` + head("orders", 5, 4, at) + `"orders":[{"id":"B1-USD.3","command_id":"00000000000000000000000000000004","client_order_id":"c4","symbol":"B1-USD",` +
@@ -413,7 +413,7 @@ func TestFeedMessages(t *testing.T) {
 		`candles 0 3<7 ` + head("candles", 7, 3, at) + `"candles":[{"start":"2020-09-13T12:26:00Z","open":"10.1","high":"10.1","low":"10.1","close":"10.1","volume":"0.04","trades":2}]}`,
 		`ticker 0 0<8 ` + head("ticker", 8, 0, at) + `"price":"10.1","size":"0.02","open_24h":"10.1","high_24h":"10.1","low_24h":"10.1","volume_24h":"0.04"}`,
 		`orders 2 5<8 ` + head("orders", 8, 5, at) + `"orders":[{"id":"B1-USD.4","command_id":"00000000000000000000000000000005","client_order_id":"c5","symbol":"B1-USD",` +
-			`"side":"buy","type":"market","time_in_force":"IOC","status":"canceled","reason":"funds exhausted","price":"12","size":"0.02","funds":"0.21",` +
+			`"side":"buy","type":"market","time_in_force":"IOC","status":"canceled","code":"funds_exhausted","reason":"funds exhausted","price":"12","size":"0.02","funds":"0.21",` +
 			`"filled":"0.02","remaining":"0","cost":"0.202","fee":"0.007","created_at":"2020-09-13T12:26:40Z","updated_at":"2020-09-13T12:26:40Z"}],` +
 			`"fills":[{"trade_id":"2","symbol":"B1-USD","order_id":"B1-USD.4","side":"buy","price":"10.1","size":"0.02","fee":"0.007","liquidity":"taker",` + at + `}]}`,
 		`orders 1 3<8 ` + head("orders", 8, 3, at) + `"orders":[{"id":"B1-USD.1",` + sell + `"status":"open","price":"10.1","size":"0.07","display_size":"0.05",` +
@@ -423,7 +423,7 @@ func TestFeedMessages(t *testing.T) {
 		`book 0 8<10 ` + head("book", 10, 8, later) + `"bids":[],"asks":[],"checksum":` + sum(t, x, nil, 101, 1) + `}`,
 		`ticker 0 0<10 ` + head("ticker", 10, 0, later) + `"price":"10.1","size":"0.02","open_24h":"10.1","high_24h":"10.1","low_24h":"10.1","volume_24h":"0"}`,
 		`orders 2 8<10 ` + head("orders", 10, 8, later) + `"orders":[{"id":"B1-USD.3","command_id":"00000000000000000000000000000004","client_order_id":"c4","symbol":"B1-USD",` +
-			`"side":"buy","type":"stop_limit","time_in_force":"GTD","status":"expired","reason":"expired","price":"8","stop_price":"11","size":"0.03","filled":"0","remaining":"0","cost":"0","fee":"0",` +
+			`"side":"buy","type":"stop_limit","time_in_force":"GTD","status":"expired","code":"expired","reason":"expired","price":"8","stop_price":"11","size":"0.03","filled":"0","remaining":"0","cost":"0","fee":"0",` +
 			`"expire_time":"2020-09-13T12:27:40Z","created_at":"2020-09-13T12:26:40Z","updated_at":"2020-09-14T13:26:40Z"}]}`,
 	}, got)
 }

@@ -74,7 +74,7 @@ func TestStatusOfOrders(t *testing.T) {
 			}
 			o := alice.order("client:" + got.ClientOrderID)
 			assert.Equal(t, got.Status, o.Status)
-			assert.Equal(t, got.Reason, o.Reason)
+			assert.Equal(t, []string{got.Code, got.Reason}, []string{o.Code, o.Reason})
 			assert.Equal(t, got.OrderID, o.ID)
 			assert.Equal(t, got.CommandID, o.CommandID)
 		})

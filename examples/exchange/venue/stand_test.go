@@ -190,6 +190,7 @@ type order struct {
 	Side          string
 	Type          string
 	Status        string
+	Code          string
 	Reason        string
 	Price         string
 	Size          string

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,19 +33,19 @@ func TestEveryReasonHasACode(t *testing.T) {
 		assert.Equal(t, c.status, problem(c.code, "x").status)
 	}
 	for r := exchange.Reason(1); r < exchange.ReasonUser; r++ {
-		code, ok := reasonCodes[r]
-		named := !strings.HasPrefix(r.String(), "reason ")
-		assert.Equal(t, named, ok, "%d: %s", r, r)
-		if !ok {
+		code := pipeline.ReasonCode(r)
+		if strings.HasPrefix(r.String(), "reason ") { // it has no name
+			assert.Equal(t, "refused", code, "%d", r)
 			continue
 		}
 		assert.Regexp(t, `^[a-z][a-z_]*[a-z]$`, code)
 		assert.False(t, seen[code], "%s twice", code)
 		seen[code] = true
 	}
-	assert.Equal(t, "", Code(0))
-	assert.Equal(t, "refused", Code(exchange.ReasonUser))
-	assert.Equal(t, "off_tick", Code(exchange.OffTick))
+	assert.False(t, seen["refused"])
+	assert.Equal(t, "", pipeline.ReasonCode(0))
+	assert.Equal(t, "refused", pipeline.ReasonCode(exchange.ReasonUser))
+	assert.Equal(t, "off_tick", pipeline.ReasonCode(exchange.OffTick))
 }
 
 // table is the part of the README that says what each code means.
@@ -58,14 +56,11 @@ func table() string {
 		fmt.Fprintf(&b, "| `%s` | %d | %s |\n", c.code, c.status, c.means)
 	}
 	b.WriteString("\nWhat the engine and the checks before it say: with status 400 when the request shows it by itself, else as `code` and `reason` in the\n" +
-		"answer to the command and as `reason` of the order. Codes are for programs, reasons for people.\n\n| code | reason |\n|---|---|\n")
-	var reasons []exchange.Reason
-	for r := range reasonCodes {
-		reasons = append(reasons, r)
-	}
-	slices.SortFunc(reasons, func(a, b exchange.Reason) int { return cmp.Compare(a, b) })
-	for _, r := range reasons {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", reasonCodes[r], r)
+		"answer to the command, of the order, and in the feed. Codes are for programs, reasons for people.\n\n| code | reason |\n|---|---|\n")
+	for r := exchange.Reason(1); r < exchange.ReasonUser; r++ {
+		if code := pipeline.ReasonCode(r); code != "refused" {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", code, r)
+		}
 	}
 	return b.String()
 }

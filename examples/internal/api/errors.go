@@ -55,7 +55,7 @@ func (a *api) asError(r *http.Request, err error) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &field):
-		return &Error{Code: Code(field.Reason), Message: field.Error(), Field: field.Field, status: http.StatusBadRequest}
+		return &Error{Code: pipeline.ReasonCode(field.Reason), Message: field.Error(), Field: field.Field, status: http.StatusBadRequest}
 	case errors.As(err, &timeout):
 		e := problem(codeTimeout, "nobody knows yet what came of it: send it again with the same client_order_id or Idempotency-Key")
 		e.CommandID = fmt.Sprintf("%x", timeout.Command[:])

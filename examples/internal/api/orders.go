@@ -58,7 +58,7 @@ type Ack struct {
 
 func (a *api) ack(o *progress.Outcome) Ack {
 	in := a.ids[o.Instrument]
-	ack := Ack{CommandID: hex.EncodeToString(o.Command[:]), Symbol: in.Symbol(), Status: string(o.Status), Code: Code(o.Reason), Time: pipeline.TimeText(o.Time)}
+	ack := Ack{CommandID: hex.EncodeToString(o.Command[:]), Symbol: in.Symbol(), Status: string(o.Status), Code: pipeline.ReasonCode(o.Reason), Time: pipeline.TimeText(o.Time)}
 	if o.OrderID != 0 {
 		ack.OrderID = pipeline.OrderIDText(in.Symbol(), o.OrderID)
 	}
