@@ -153,7 +153,7 @@ func (p *process) build(ctx context.Context) (*wire.Service, error) {
 			return nil, err
 		}
 		p.env.Logger.ErrorContext(ctx, "starting; it is tried again", "failures", failures+1, "error", err)
-		pause(ctx, min(time.Second<<min(failures, 5), maxRetry))
+		pause(ctx, min(time.Second<<min(failures, 5), maxPause))
 	}
 	return nil, nil
 }
@@ -167,7 +167,7 @@ func (p *process) load(ctx, work context.Context, s *wire.Service) {
 			break
 		}
 		p.env.Logger.ErrorContext(ctx, "loading; it is tried again", "failures", failures+1, "error", err)
-		pause(ctx, min(time.Second<<min(failures, 5), maxRetry))
+		pause(ctx, min(time.Second<<min(failures, 5), maxPause))
 	}
 	p.watch.ready(p.env.Answers)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/castlecloud/exchange/examples/aws/internal/wire"
 )
 
 // Bounds of a source.
@@ -19,7 +21,7 @@ const (
 	batch      = 10               // messages of one call, as SQS has it
 	pollWait   = 5 * time.Second  // of a call that finds nothing, and so of a drain's first step
 	maxGroups  = 4 * batch        // in hand at a time
-	maxRetry   = 30 * time.Second // until a message that failed comes again: 1 s, then twice as long each time
+	maxPause   = 30 * time.Second // after calls that failed: 50 ms, then twice as long each time
 	callsLimit = 10 * time.Second // of a call of SQS beside the poll
 )
 
@@ -77,7 +79,7 @@ func (s *source) run(ctx, work context.Context) {
 		if err != nil {
 			failures++
 			s.log.WarnContext(ctx, "receiving", "queue", s.url, "failures", failures, "error", err)
-			pause(ctx, min(50*time.Millisecond<<min(failures, 10), maxRetry))
+			pause(ctx, min(50*time.Millisecond<<min(failures, 10), maxPause))
 		}
 	}
 }
@@ -136,17 +138,8 @@ func (s *source) deliver(work context.Context, messages []types.Message) {
 		}
 	}
 	if len(again) > 0 {
-		s.hide(after, again, retryAfter(again[0]))
+		s.hide(after, again, wire.RetryAfter(again[0].Attributes["ApproximateReceiveCount"]))
 	}
-}
-
-// retryAfter returns when a message that failed comes again.
-func retryAfter(m types.Message) time.Duration {
-	n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
-	if err != nil || n < 1 {
-		n = 1
-	}
-	return min(time.Second<<min(n-1, 10), maxRetry)
 }
 
 // keepHidden extends the visibility of messages until stop is called or ctx

@@ -190,12 +190,6 @@ func TestSourceIsBounded(t *testing.T) {
 	running.Wait()
 }
 
-func TestRetryAfter(t *testing.T) {
-	for received, want := range map[int]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 6: maxRetry, 1000: maxRetry} {
-		assert.Equal(t, want, retryAfter(message("a", "1", received)), received)
-	}
-}
-
 func TestWatch(t *testing.T) {
 	w := newWatch()
 	now := time.Unix(1_800_000_000, 0)

@@ -46,6 +46,57 @@ func failures(out events.SQSEventResponse) (ids []string) {
 	return ids
 }
 
+// What failed comes again soon, and not when the queue's visibility timeout is
+// over.
+func TestFailedMessagesComeAgainSoon(t *testing.T) {
+	type call struct {
+		QueueUrl string
+		Entries  []struct {
+			ReceiptHandle     string
+			VisibilityTimeout int
+		}
+	}
+	calls := make(chan call, 3)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var c call
+		assert.Equal(t, "AmazonSQS.ChangeMessageVisibilityBatch", r.Header.Get("X-Amz-Target"))
+		assert.NoError(t, json.NewDecoder(r.Body).Decode(&c))
+		calls <- c
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = w.Write([]byte(`{"Successful": [], "Failed": []}`))
+	}))
+	defer server.Close()
+	e := testEnv(t)
+	e.aws = &aws.Config{Region: "eu-central-1", BaseEndpoint: &server.URL, Credentials: aws.AnonymousCredentials{}}
+	handle := e.Batches(func(_ context.Context, group string, _ []events.SQSMessage) (int, error) {
+		if group == "bad" {
+			return 1, errors.New("as told")
+		}
+		return 2, nil
+	})
+	from := func(id, group, arn string) events.SQSMessage {
+		m := record(id, group, "")
+		m.ReceiptHandle, m.EventSourceARN, m.Attributes["ApproximateReceiveCount"] = "handle-"+id, arn, "3"
+		return m
+	}
+	const arn = "arn:aws:sqs:eu-central-1:123456789012:venue-commands-000.fifo"
+	out, err := handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{from("1", "bad", arn), from("2", "bad", arn), from("3", "good", arn), from("4", "bad", arn), from("5", "good", arn)}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"2", "4"}, failures(out))
+	require.Len(t, calls, 1, "what is done is removed and need not be hidden")
+	c := <-calls
+	assert.Equal(t, "https://sqs.eu-central-1.amazonaws.com/123456789012/venue-commands-000.fifo", c.QueueUrl)
+	require.Len(t, c.Entries, 2)
+	assert.Equal(t, "handle-2", c.Entries[0].ReceiptHandle)
+	assert.Equal(t, []int{4, 4}, []int{c.Entries[0].VisibilityTimeout, c.Entries[1].VisibilityTimeout}, "the third time")
+
+	_, err = handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{from("1", "bad", ""), from("2", "bad", "")}})
+	require.NoError(t, err)
+	assert.Empty(t, calls, "a service hides its messages itself")
+	assert.Equal(t, []time.Duration{time.Second, time.Second, 2 * time.Second, 30 * time.Second, 30 * time.Second},
+		[]time.Duration{RetryAfter(""), RetryAfter("1"), RetryAfter("2"), RetryAfter("6"), RetryAfter("1000000")})
+}
+
 // Of a group the first failure is reported and everything behind it; the other
 // groups are done, side by side.
 func TestBatches(t *testing.T) {

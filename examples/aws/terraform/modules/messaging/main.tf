@@ -38,7 +38,7 @@ resource "aws_sqs_queue" "requests" {
   kms_master_key_id          = var.kms_key_arn
   visibility_timeout_seconds = var.visibility_seconds
   message_retention_seconds  = 1209600
-  redrive_policy             = jsonencode({ deadLetterTargetArn = aws_sqs_queue.dead_requests.arn, maxReceiveCount = 100 })
+  redrive_policy             = jsonencode({ deadLetterTargetArn = aws_sqs_queue.dead_requests.arn, maxReceiveCount = 1000 })
 }
 
 resource "aws_cloudwatch_event_target" "requests" {
