@@ -3,7 +3,11 @@ package aws_test
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +82,54 @@ func TestREADME(t *testing.T) {
 	if *rewrite {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 	}
+}
+
+// Every row of what is made on AWS names what makes it and what checks it, and
+// both are there.
+func TestREADMEArchitecture(t *testing.T) {
+	data, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(data), "\n## On AWS: ")
+	require.True(t, ok)
+	tests, rows := "", 0
+	for _, dir := range []string{".", "../../adapters"} {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, "_test.go") {
+				text, err := os.ReadFile(path)
+				tests += path + "\n" + string(text)
+				return err
+			}
+			return err
+		}))
+	}
+	there := func(patterns ...string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { found, _ := filepath.Glob(p); return len(found) > 0 })
+	}
+	code, link := regexp.MustCompile("`([^` ]+)`"), regexp.MustCompile(`\]\(([^)]+)\)`)
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if !strings.HasPrefix(line, "| ") || len(cells) != 4 || strings.Contains(cells[3], "checked by") {
+			continue
+		}
+		rows++
+		for _, cell := range cells[2:] {
+			assert.Regexp(t, "`|\\]\\(", cell, "%s names nothing", line)
+			for _, m := range link.FindAllStringSubmatch(cell, -1) {
+				assert.True(t, there(m[1]), "%s: there is no %s", line, m[1])
+			}
+			for _, m := range code.FindAllStringSubmatch(cell, -1) {
+				switch name := m[1]; {
+				case strings.HasPrefix(name, "Test"):
+					assert.Contains(t, tests, "func "+name+"(", line)
+				case strings.HasSuffix(name, "_test.go"):
+					assert.Contains(t, tests, "/"+name+"\n", line)
+				default:
+					assert.True(t, there("terraform/"+name, "terraform/modules/*/"+name, "terraform/tests/"+name, "terraform/*/*/tests/"+name), "%s: there is no %s", line, name)
+				}
+			}
+		}
+	}
+	assert.Greater(t, rows, 25)
 }
 
 // Every function has a directory with a program, and there is no other.

@@ -134,6 +134,23 @@ func TestManifests(t *testing.T) {
 		}
 		check(t, dir, objects)
 	}
+	objects := built(t, "logs")
+	kinds := map[string]object{}
+	config := ""
+	for _, o := range objects {
+		require.NoError(t, validate(c, o), "logs: %s %v", o["kind"], at(o, "metadata", "name"))
+		kinds[o["kind"].(string)] = o
+		if text, ok := at(o, "data", "fluent-bit.conf").(string); ok {
+			config = text
+		}
+	}
+	// The namespace and the container whose logs these are, those of the services.
+	assert.Contains(t, config, "/var/log/containers/*_exchange_service-*.log")
+	assert.Contains(t, config, "json/emf", "metrics are made of them")
+	assert.Equal(t, "exchange-logs", at(kinds["DaemonSet"], "metadata", "namespace"))
+	pod := at(kinds["DaemonSet"], "spec", "template", "spec")
+	assert.Equal(t, "fluent-bit", at(pod, "serviceAccountName"), "Terraform gives it a role")
+	assert.Equal(t, true, at(list(at(pod, "containers"))[0], "securityContext", "readOnlyRootFilesystem"))
 }
 
 // check looks for what a schema does not ask for.
@@ -166,6 +183,7 @@ func check(t *testing.T, dir string, objects []object) {
 		assert.EqualValues(t, 60, at(pod, "terminationGracePeriodSeconds"), name)
 		require.Len(t, list(at(pod, "containers")), 1, name)
 		container := list(at(pod, "containers"))[0]
+		assert.Equal(t, "service", at(container, "name"), "%s: logs are collected by it", name)
 		for _, probe := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
 			assert.NotNil(t, at(container, probe, "httpGet"), "%s: %s", name, probe)
 		}

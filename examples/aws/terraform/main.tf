@@ -98,6 +98,7 @@ module "observability" {
   namespace   = local.namespace
   emails      = var.emails
   functions   = { for key, f in module.compute.functions : key => { name = f.name, log_group = f.log_group } }
+  log_groups  = local.lambda ? {} : { services = module.eks[0].log_group }
   queues = merge(
     { for i, shard in local.shards : "commands-${shard}" => module.messaging.commands[i].name },
     merge([for consumer, queues in module.messaging.consumers : { for i, shard in local.shards : "${consumer}-${shard}" => queues[i].name }]...),

@@ -28,7 +28,7 @@ output "eks" {
   value       = local.lambda ? null : { cluster = module.eks[0].cluster, image = module.eks[0].image, service_accounts = module.eks[0].service_accounts }
 }
 
-output "container_environment" {
-  description = "What the containers are told; for the manifests' ConfigMap. null where functions run the services."
-  value       = local.lambda ? null : merge(local.values, { REQUEST_QUEUE = module.messaging.requests.url })
+output "environment" {
+  description = "What the services are told; for the manifests' ConfigMap, and for operate."
+  value       = merge(local.values, { REQUEST_QUEUE = module.messaging.requests.url })
 }

@@ -204,7 +204,7 @@ func TestDeadLettersOnlyWithoutOrder(t *testing.T) {
 
 // ours are the variables of modules that the root module makes from other
 // resources, or from contract.json.
-var ours = []string{"bus", "dead_queues", "event_detail_type", "event_source", "functions", "health_check_id", "aurora_cluster_ids", "cache_nodes", "namespace", "queues",
+var ours = []string{"bus", "dead_queues", "event_detail_type", "event_source", "functions", "health_check_id", "log_groups", "aurora_cluster_ids", "cache_nodes", "namespace", "queues",
 	"rest_api", "security_group_id", "security_group_ids", "tables", "websocket_api", "zones"}
 
 // Every variable and output says what it is, and every variable refuses what it

@@ -43,6 +43,10 @@ run "containers_instead_of_functions" {
     condition     = toset(output.eks.service_accounts) == toset(["market-data", "matching-engine", "order-processor", "settler", "sweeper", "trade-recorder"])
     error_message = "every service has a role of its own"
   }
+  assert {
+    condition     = contains(output.alarms, "venue-logged-errors")
+    error_message = "errors that containers log are counted too"
+  }
 }
 
 run "no_cluster_without_need" {
@@ -50,6 +54,10 @@ run "no_cluster_without_need" {
   assert {
     condition     = output.eks == null
     error_message = "functions need no cluster"
+  }
+  assert {
+    condition     = length(setsubtract(["JOURNAL_TABLE", "COMMAND_QUEUES", "DATABASE_URL", "REQUEST_QUEUE"], keys(output.environment))) == 0
+    error_message = "operate is told what the services are"
   }
 }
 

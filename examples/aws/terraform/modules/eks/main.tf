@@ -205,6 +205,72 @@ resource "aws_ecr_lifecycle_policy" "this" {
   }] })
 }
 
+# --- logs, of which the services' metrics are made ---
+
+resource "aws_cloudwatch_log_group" "services" {
+  name              = "/${var.name}/services"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
+# What is not a service and has a role: who brings logs to CloudWatch, who tells
+# the autoscalers of the queues' ages from there, and who adds nodes.
+locals {
+  helpers = {
+    cluster-autoscaler = {
+      namespace = "kube-system"
+      actions = [
+        "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLaunchConfigurations",
+        "autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags", "ec2:DescribeImages", "ec2:DescribeInstanceTypes",
+        "ec2:DescribeLaunchTemplateVersions", "ec2:GetInstanceTypesFromInstanceRequirements", "eks:DescribeNodegroup",
+      ]
+      resources = ["*"] # describing knows hardly any
+    }
+    fluent-bit    = { namespace = "exchange-logs", actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["${aws_cloudwatch_log_group.services.arn}:*"] }
+    keda-operator = { namespace = "keda", actions = ["cloudwatch:GetMetricData"], resources = ["*"] } # it knows no resources
+  }
+}
+
+data "aws_iam_policy_document" "helper" {
+  for_each = local.helpers
+  statement {
+    actions   = each.value.actions
+    resources = each.value.resources
+  }
+  dynamic "statement" { # of this cluster's groups alone
+    for_each = each.key == "cluster-autoscaler" ? [1] : []
+    content {
+      actions   = ["autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"]
+      resources = ["*"]
+      condition {
+        test     = "StringEquals"
+        variable = "aws:ResourceTag/kubernetes.io/cluster/${aws_eks_cluster.this.name}"
+        values   = ["owned"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "helper" {
+  for_each           = local.helpers
+  name               = "${var.name}-pod-${each.key}"
+  assume_role_policy = data.aws_iam_policy_document.pod_assume.json
+}
+
+resource "aws_iam_role_policy" "helper" {
+  for_each = local.helpers
+  role     = aws_iam_role.helper[each.key].id
+  policy   = data.aws_iam_policy_document.helper[each.key].json
+}
+
+resource "aws_eks_pod_identity_association" "helper" {
+  for_each        = local.helpers
+  cluster_name    = aws_eks_cluster.this.name
+  namespace       = each.value.namespace
+  service_account = each.key
+  role_arn        = aws_iam_role.helper[each.key].arn
+}
+
 # --- what each service may do ---
 
 data "aws_iam_policy_document" "pod_assume" {

@@ -235,11 +235,15 @@ resource "aws_cloudwatch_metric_alarm" "table_throttles" {
   }
 }
 
+locals {
+  log_groups = merge({ for key, f in var.functions : key => f.log_group }, var.log_groups)
+}
+
 # Every service writes its errors as JSON lines with level ERROR.
 resource "aws_cloudwatch_log_metric_filter" "errors" {
-  for_each       = var.functions
+  for_each       = local.log_groups
   name           = "${var.name}-${each.key}-errors"
-  log_group_name = each.value.log_group
+  log_group_name = each.value
   pattern        = "{ $.level = \"ERROR\" }"
   metric_transformation {
     namespace     = var.namespace
@@ -250,7 +254,7 @@ resource "aws_cloudwatch_log_metric_filter" "errors" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "logged_errors" {
-  count               = length(var.functions) == 0 ? 0 : 1
+  count               = length(local.log_groups) == 0 ? 0 : 1
   alarm_name          = "${var.name}-logged-errors"
   alarm_description   = "The services log errors"
   namespace           = var.namespace

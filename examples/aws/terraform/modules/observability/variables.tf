@@ -35,6 +35,12 @@ variable "functions" {
   type        = map(object({ name = string, log_group = string }))
 }
 
+variable "log_groups" {
+  description = "Further log groups that errors are counted in, by what they are: of the services on EKS."
+  type        = map(string)
+  default     = {}
+}
+
 variable "queues" {
   description = "Names of the queues whose oldest message must not get old, by what they are."
   type        = map(string)

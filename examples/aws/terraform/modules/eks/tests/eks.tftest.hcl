@@ -44,6 +44,14 @@ run "private_encrypted_and_least" {
     error_message = "each service has its own role"
   }
   assert {
+    condition     = aws_eks_pod_identity_association.helper["fluent-bit"].namespace == "exchange-logs" && aws_cloudwatch_log_group.services.kms_key_id == var.kms_key_arn && output.log_group == "/venue/services"
+    error_message = "logs of the services reach CloudWatch, encrypted: their metrics are made of them"
+  }
+  assert {
+    condition     = alltrue([for a in aws_eks_addon.this : a.resolve_conflicts_on_create == "OVERWRITE"])
+    error_message = "a new cluster has the addons already, and making them would fail"
+  }
+  assert {
     condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE"
     error_message = "an image never changes under its tag"
   }
