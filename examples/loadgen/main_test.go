@@ -481,3 +481,23 @@ func TestJoin(t *testing.T) {
 	j.filled("d", trade{"S", "6"}, at(1))
 	assert.Equal(t, traded, res.traded, "what comes after the end does not count")
 }
+
+// The table says of each stage how many were measured, and how long the
+// slowest half, tenth, hundredth and so on took at least.
+func TestPercentilesAreExact(t *testing.T) {
+	res := newResults()
+	for ms := range 20_000 {
+		res.observe(stageAccepted, time.Duration(ms+1)*time.Millisecond)
+	}
+	var out strings.Builder
+	res.print(&out, 500, time.Second)
+	lines := strings.Split(out.String(), "\n")
+	assert.Equal(t, []string{"ms", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"}, strings.Fields(lines[0]))
+	row := strings.Fields(lines[1+stageAccepted])
+	require.Equal(t, []string{"accepted", "20000"}, row[:2])
+	for i, want := range []float64{10_000, 18_000, 19_800, 19_980, 19_998, 20_000} {
+		got, err := strconv.ParseFloat(row[2+i], 64)
+		require.NoError(t, err)
+		assert.InEpsilon(t, want, got, 0.0005, lines[0]) // three digits
+	}
+}
