@@ -17,7 +17,8 @@
 // on it: that call and all later ones fail until the file is opened again.
 //
 // Queries of journal and trade store run in read transactions beside the
-// writer. Balances are kept in memory as well (bounded as in package memory, by
+// writer; those for orders and fills begin between two transactions that record
+// orders. Balances are kept in memory as well (bounded as in package memory, by
 // Options.Balances), and are read in turn with the writes, so that nobody sees
 // what is not yet on disk.
 //
@@ -49,6 +50,7 @@
 //	trades      instrument, trade id -> trade
 //	fills       account, instrument, time, trade id -> nothing
 //	candles     instrument, interval, start -> candle of one minute, hour or day
+//	changes     number -> rows for command, client, account, live and fills that are not there yet
 //
 // A disk keeps as many bytes as it is used for: an order that rests and is
 // filled takes about 600 of them, with what it leaves in the journal.
@@ -89,7 +91,7 @@ var ErrClosed = group.ErrClosed
 // What the format bucket says.
 const (
 	formatName    = "github.com/castlecloud/exchange/adapters/bolt"
-	formatVersion = 1
+	formatVersion = 2
 )
 
 // DefaultLockTimeout is how long Open waits for another process to close the
@@ -125,11 +127,12 @@ const (
 	bucketTrades
 	bucketFills
 	bucketCandles
+	bucketChanges
 	buckets // how many
 )
 
 var bucketNames = [buckets]string{"format", "heads", "items", "published", "snapshots", "chunks", "balances", "recorded", "orders", "command", "order",
-	"client", "account", "live", "trades", "fills", "candles"}
+	"client", "account", "live", "trades", "fills", "candles", "changes"}
 
 const packed = 0.9
 
@@ -138,6 +141,7 @@ type Store struct {
 	db        *bbolt.DB
 	committer *group.Committer
 	ledger    *ledger.Ledger
+	pending   pending
 	tx        *tx // of the group that is running; the committer's own
 	beginErr  error
 
@@ -152,15 +156,17 @@ type Store struct {
 type mark struct{ now, stored pipeline.Position }
 
 // Open opens a file, which it makes when it is not there.
-func Open(path string, opts Options) (*Store, error) {
-	s, err := open(path, opts)
+func Open(path string, opts Options) (*Store, error) { return openWith(path, opts, maxPending) }
+
+func openWith(path string, opts Options, most int) (*Store, error) {
+	s, err := open(path, opts, most)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func open(path string, opts Options) (*Store, error) {
+func open(path string, opts Options, most int) (*Store, error) {
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
 	}
@@ -173,7 +179,7 @@ func open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, published: map[exchange.InstrumentID]mark{}}
+	s := &Store{db: db, published: map[exchange.InstrumentID]mark{}, pending: pending{most: most}}
 	s.ledger = ledger.New(opts.Balances, s.do)
 	if err := db.View(s.load); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -267,6 +273,9 @@ func (s *Store) load(t *bbolt.Tx) error {
 		return fmt.Errorf("reading balances: %w", err)
 	}
 	s.ledger.Ready()
+	if err := s.pending.load(r); err != nil {
+		return fmt.Errorf("reading changes of indexes: %w", err)
+	}
 	return r.bucket(bucketPublished).ForEach(func(key, value []byte) error {
 		inst, pos, err := decodeMark(key, value)
 		s.published[inst] = mark{pos, pos}
@@ -307,6 +316,12 @@ type tx struct {
 	bolt    *bbolt.Tx
 	buckets [buckets]*bbolt.Bucket // those that were used
 	err     error                  // the first there was; nothing of the transaction counts then
+	rows    *changes               // of indexes, that the buckets do not have; nil where indexes are not read
+	// Of a transaction that writes:
+	pending *pending
+	changed int    // changes that are pending now
+	log     []byte // those that are in no row of bucket "changes"
+	logged  int    // rows of it
 }
 
 // bucket returns a bucket; load has seen that all are there.
@@ -316,7 +331,7 @@ func (t *tx) bucket(b bucket) *bbolt.Bucket {
 		// Those that grow at the end are packed more tightly than those that
 		// grow everywhere.
 		switch b {
-		case bucketItems, bucketOrders, bucketOrder, bucketTrades:
+		case bucketItems, bucketOrders, bucketOrder, bucketTrades, bucketChanges:
 			t.buckets[b].FillPercent = packed
 		}
 	}
@@ -365,7 +380,7 @@ func (s *Store) begin() (*tx, error) {
 		s.beginErr = err // commit tells everybody
 		return nil, err
 	}
-	s.tx = &tx{bolt: t}
+	s.tx = &tx{bolt: t, rows: &s.pending.rows, pending: &s.pending}
 	return s.tx, nil
 }
 
@@ -391,14 +406,27 @@ func (s *Store) commit() error {
 		return s.beginErr
 	case t == nil:
 		return nil // nothing but reads
-	case t.err != nil:
+	}
+	err := s.end(t)
+	if t.changed > 0 {
+		s.pending.failed = err
+		s.pending.mu.Unlock()
+	}
+	if err == nil {
+		s.ledger.Committed()
+	}
+	return err
+}
+
+// end ends a transaction.
+func (s *Store) end(t *tx) error {
+	if t.changed > 0 && t.err == nil {
+		s.pending.write(t)
+	}
+	if t.err != nil {
 		return errors.Join(t.err, t.bolt.Rollback())
 	}
-	if err := t.bolt.Commit(); err != nil {
-		return err
-	}
-	s.ledger.Committed()
-	return nil
+	return t.bolt.Commit()
 }
 
 // view runs f in a read transaction. What f reads is valid until it returns.
@@ -406,7 +434,37 @@ func (s *Store) view(ctx context.Context, f func(t *tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.db.View(func(t *bbolt.Tx) error { return f(&tx{bolt: t}) })
+	return known(s.db.View(func(t *bbolt.Tx) error { return f(&tx{bolt: t}) }))
+}
+
+// viewIndexes is view for who reads indexes. It waits for a transaction that
+// changes them.
+func (s *Store) viewIndexes(ctx context.Context, f func(t *tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t, err := s.beginRead()
+	if err != nil {
+		return known(err)
+	}
+	return errors.Join(f(t), t.bolt.Rollback())
+}
+
+func (s *Store) beginRead() (*tx, error) {
+	s.pending.mu.Lock()
+	defer s.pending.mu.Unlock()
+	if s.pending.failed != nil {
+		return nil, s.pending.failed
+	}
+	t, err := s.db.Begin(false)
+	if err != nil {
+		return nil, err
+	}
+	return &tx{bolt: t, rows: s.pending.rows.Copy()}, nil
+}
+
+// known gives bolt's error of a closed file its name here.
+func known(err error) error {
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

@@ -103,7 +103,7 @@ func TestForeignFiles(t *testing.T) {
 		"short":      {[]byte("x"), "not a file of this format: bolt says"},
 		"foreign":    {edited("foreign", func(tx *bbolt.Tx) error { return second(tx.CreateBucket([]byte("their"))) }), "a bolt file of another program"},
 		"other name": {edited("other name", put("name", "another")), "a bolt file of another program"},
-		"newer":      {edited("newer", put("version", "2")), "it is of version 2, this release reads version 1"},
+		"newer":      {edited("newer", put("version", "3")), "it is of version 3, this release reads version 2"},
 		"incomplete": {edited("incomplete", func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("fills")) }), "bucket fills is missing"},
 	} {
 		path := filepath.Join(dir, name)

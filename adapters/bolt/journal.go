@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/castlecloud/exchange"
@@ -11,8 +13,11 @@ import (
 
 const (
 	chunkBytes = 1 << 20 // of a snapshot; part of the format
-	trimItems  = 1000    // that Trim removes in one transaction
-	readBytes  = 16 << 20
+	// rowBytes is how much of a journal item is in one row, as bolt writes the
+	// last rows of a bucket again with the next one; part of the format.
+	rowBytes  = 8 << 10
+	trimItems = 1000 // that Trim removes in one transaction
+	readBytes = 16 << 20
 )
 
 type journal struct{ *Store }
@@ -25,8 +30,64 @@ type head struct {
 
 func headKey(inst exchange.InstrumentID) []byte { return rows.Key32(nil, inst) }
 
-func itemKey(inst exchange.InstrumentID, pos pipeline.Position) []byte {
-	return rows.Key64(rows.Key32(make([]byte, 0, 12), inst), pos)
+func itemKey(inst exchange.InstrumentID, pos pipeline.Position, n int) []byte {
+	return rows.Key32(rows.Key64(rows.Key32(make([]byte, 0, 16), inst), pos), uint32(n))
+}
+
+// putItem writes an item: its hash, its size and its data, cut into rows.
+func (t *tx) putItem(inst exchange.InstrumentID, pos pipeline.Position, value []byte) {
+	for n := 0; len(value) > 0; n++ {
+		part := value[:min(rowBytes, len(value))]
+		t.put(bucketItems, itemKey(inst, pos, n), part)
+		value = value[len(part):]
+	}
+}
+
+// itemHead reads where the rows of an item begin: its hash, the size of its
+// data, and how many bytes stand before that.
+func (t *tx) itemHead(inst exchange.InstrumentID, pos pipeline.Position) (h pipeline.Head, size, before int, err error) {
+	value := t.get(bucketItems, itemKey(inst, pos, 0))
+	r := rows.Read(value)
+	h.Position = pos
+	copy(h.Hash[:], r.Bytes(len(h.Hash)))
+	size = int(r.Uint(pipeline.MaxItemBytes))
+	before = len(rows.Uint(h.Hash[:], uint64(size)))
+	if size == 0 || len(value) != min(rowBytes, before+size) {
+		err = fmt.Errorf("item %d: %w", pos, rows.ErrDamaged)
+	}
+	return h, size, before, err
+}
+
+// item reads an item.
+func (t *tx) item(inst exchange.InstrumentID, pos pipeline.Position) (pipeline.Item, error) {
+	h, size, before, err := t.itemHead(inst, pos)
+	if err != nil {
+		return pipeline.Item{}, err
+	}
+	item := pipeline.Item{Head: h, Data: make([]byte, 0, size)}
+	c := t.bucket(bucketItems).Cursor()
+	key, part := c.Seek(itemKey(inst, pos, 0))
+	part = part[before:]
+	for n := 0; len(item.Data) < size; n++ {
+		if len(part) == 0 || len(part) > size-len(item.Data) || !bytes.Equal(key, itemKey(inst, pos, n)) {
+			return item, fmt.Errorf("row %d of item %d: %w", n, pos, rows.ErrDamaged)
+		}
+		item.Data = append(item.Data, part...)
+		key, part = c.Next()
+	}
+	return item, nil
+}
+
+// removeItem removes an item.
+func (t *tx) removeItem(inst exchange.InstrumentID, pos pipeline.Position) error {
+	_, size, before, err := t.itemHead(inst, pos)
+	if err != nil {
+		return err
+	}
+	for n := 0; n*rowBytes < before+size; n++ {
+		t.delete(bucketItems, itemKey(inst, pos, n))
+	}
+	return nil
 }
 
 func (t *tx) head(inst exchange.InstrumentID) (h head, err error) {
@@ -70,8 +131,8 @@ func (j journal) Append(ctx context.Context, inst exchange.InstrumentID, item pi
 	if n := len(item.Data); n == 0 || n > pipeline.MaxItemBytes {
 		return wrap(inst, fmt.Errorf("%w: an item of %d bytes, expected 1 to %d", pipeline.ErrTooLarge, n, pipeline.MaxItemBytes))
 	}
-	value := make([]byte, 0, len(item.Hash)+len(item.Data))
-	value = append(append(value, item.Hash[:]...), item.Data...)
+	value := append(make([]byte, 0, len(item.Hash)+len(item.Data)+binary.MaxVarintLen64), item.Hash[:]...)
+	value = append(rows.Uint(value, uint64(len(item.Data))), item.Data...)
 	return wrap(inst, j.update(ctx, func(t *tx) error {
 		h, err := t.head(inst)
 		if err != nil {
@@ -80,7 +141,7 @@ func (j journal) Append(ctx context.Context, inst exchange.InstrumentID, item pi
 		if item.Position != h.Position+1 {
 			return fmt.Errorf("%w: item %d does not follow %d", pipeline.ErrFenced, item.Position, h.Position)
 		}
-		t.put(bucketItems, itemKey(inst, item.Position), value)
+		t.putItem(inst, item.Position, value)
 		h.Head = item.Head
 		t.putHead(inst, h)
 		j.storeMark(t, inst)
@@ -106,19 +167,14 @@ func (j journal) Read(ctx context.Context, inst exchange.InstrumentID, from pipe
 		if from <= h.trimmed {
 			return fmt.Errorf("%w: item %d, the first is %d", pipeline.ErrTrimmed, from, h.trimmed+1)
 		}
-		c := t.bucket(bucketItems).Cursor()
 		room := readBytes
-		key, value := c.Seek(itemKey(inst, from))
 		for pos := from; pos <= h.Position && len(items) < limit && (room > 0 || len(items) == 0); pos++ {
-			if string(key) != string(itemKey(inst, pos)) || len(value) <= len(pipeline.Hash{}) {
-				return fmt.Errorf("item %d: %w", pos, rows.ErrDamaged)
+			item, err := t.item(inst, pos)
+			if err != nil {
+				return err
 			}
-			item := pipeline.Item{Head: pipeline.Head{Position: pos}}
-			copy(item.Hash[:], value)
-			item.Data = append(item.Data, value[len(item.Hash):]...)
 			items = append(items, item)
 			room -= len(item.Data)
-			key, value = c.Next()
 		}
 		return nil
 	})
@@ -301,7 +357,9 @@ func (t *tx) trim(inst exchange.InstrumentID, pos pipeline.Position) (bool, erro
 	}
 	last := min(pos, h.trimmed+trimItems)
 	for p := h.trimmed + 1; p <= last; p++ {
-		t.delete(bucketItems, itemKey(inst, p))
+		if err := t.removeItem(inst, p); err != nil {
+			return false, err
+		}
 	}
 	h.trimmed = last
 	t.putHead(inst, h)

@@ -33,26 +33,6 @@ func before(c *bbolt.Cursor, prefix, bound []byte) (key, value []byte) {
 	return key, value
 }
 
-// source yields the rows of a part from the last to the first; key is nil at
-// the end.
-type source struct {
-	cursor     *bbolt.Cursor
-	prefix     []byte
-	key, value []byte
-}
-
-func newSource(b *bbolt.Bucket, prefix, bound []byte) *source {
-	s := &source{cursor: b.Cursor(), prefix: prefix}
-	s.key, s.value = before(s.cursor, prefix, bound)
-	return s
-}
-
-func (s *source) next() {
-	if s.key, s.value = s.cursor.Prev(); !bytes.HasPrefix(s.key, s.prefix) {
-		s.key, s.value = nil, nil
-	}
-}
-
 // merge calls yield with the rows of all sources, the last by compare first,
 // until it says false.
 func merge(sources []*source, compare func(a, b []byte) int, yield func(key, value []byte) (bool, error)) error {
@@ -79,9 +59,9 @@ func (t *tx) parts(b bucket, acct exchange.AccountID, inst exchange.InstrumentID
 		return []exchange.InstrumentID{inst}
 	}
 	var out []exchange.InstrumentID
-	c, prefix := t.bucket(b).Cursor(), rows.Key64(nil, acct)
+	prefix := rows.Key64(nil, acct)
 	for next := partKey(acct, 0); ; {
-		key, _ := c.Seek(next)
+		key := t.firstFrom(b, next)
 		if !bytes.HasPrefix(key, prefix) {
 			return out
 		}
@@ -116,12 +96,14 @@ func (s tradeStore) Recorded(ctx context.Context, inst exchange.InstrumentID) (p
 
 // order reads an order through an index.
 func (s tradeStore) order(ctx context.Context, index bucket, key []byte) (o pipeline.OrderRecord, err error) {
-	err = s.view(ctx, func(t *tx) error {
-		number := t.get(index, key)
-		if number == nil {
-			return pipeline.ErrNotFound
+	err = s.viewIndexes(ctx, func(t *tx) error {
+		n, found, err := t.number(index, key)
+		if err == nil && !found {
+			err = pipeline.ErrNotFound
 		}
-		o, err = decodeOrder(t.get(bucketOrders, number))
+		if err == nil {
+			o, err = t.order(n)
+		}
 		return err
 	})
 	return o, err
@@ -163,7 +145,7 @@ func (s tradeStore) Orders(ctx context.Context, q pipeline.OrderQuery) (out []pi
 	if q.LiveOnly {
 		index = bucketLive
 	}
-	err = s.view(ctx, func(t *tx) error {
+	err = s.viewIndexes(ctx, func(t *tx) error {
 		var sources []*source
 		for _, inst := range t.parts(index, q.Account, q.Instrument) {
 			prefix := partKey(q.Account, inst)
@@ -171,7 +153,7 @@ func (s tradeStore) Orders(ctx context.Context, q pipeline.OrderQuery) (out []pi
 			if q.Before != nil {
 				bound = append(rows.KeyTime(bytes.Clone(prefix), q.Before.Created), q.Before.CommandID[:]...)
 			}
-			sources = append(sources, newSource(t.bucket(index), prefix, bound))
+			sources = append(sources, t.source(index, prefix, bound))
 		}
 		const part = 12
 		byAge := func(a, b []byte) int { return bytes.Compare(a[part:], b[part:]) }
@@ -201,7 +183,7 @@ func (s tradeStore) Trades(ctx context.Context, q pipeline.TradeQuery) (out []pi
 		if q.Before != 0 {
 			bound = tradeKey(q.Instrument, q.Before)
 		}
-		for src := newSource(t.bucket(bucketTrades), prefix, bound); src.key != nil && len(out) < q.Limit; src.next() {
+		for src := t.source(bucketTrades, prefix, bound); src.key != nil && len(out) < q.Limit; src.next() {
 			tr, err := decodeTrade(src.value)
 			if err != nil {
 				return err
@@ -224,7 +206,7 @@ func (s tradeStore) Fills(ctx context.Context, q pipeline.FillQuery) (out []pipe
 	if err := checkLimit(q.Limit); err != nil {
 		return nil, fmt.Errorf("fills: %w", err)
 	}
-	err = s.view(ctx, func(t *tx) error {
+	err = s.viewIndexes(ctx, func(t *tx) error {
 		var sources []*source
 		for _, inst := range t.parts(bucketFills, q.Account, q.Instrument) {
 			prefix := partKey(q.Account, inst)
@@ -241,7 +223,7 @@ func (s tradeStore) Fills(ctx context.Context, q pipeline.FillQuery) (out []pipe
 					bound = at
 				}
 			}
-			sources = append(sources, newSource(t.bucket(bucketFills), prefix, bound))
+			sources = append(sources, t.source(bucketFills, prefix, bound))
 		}
 		const inst, time, id = 8, 12, 20
 		byAge := func(a, b []byte) int {
@@ -282,7 +264,7 @@ func (s tradeStore) Candles(ctx context.Context, q pipeline.CandleQuery) (out []
 		if q.Before != 0 && q.Before < math.MaxInt64-q.Interval {
 			bound = candleKey(q.Instrument, kept, q.Before+q.Interval) // some too many are passed over
 		}
-		for src := newSource(t.bucket(bucketCandles), prefix, bound); src.key != nil; src.next() {
+		for src := t.source(bucketCandles, prefix, bound); src.key != nil; src.next() {
 			r := rows.Read(src.key[len(prefix):])
 			c, err := decodeCandle(startOf(r.KeyTime(), q.Interval), src.value)
 			if err != nil {

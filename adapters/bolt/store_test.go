@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -14,13 +15,27 @@ func openIn(dir string) (storetest.Store, error) {
 	return bolt.Open(filepath.Join(dir, "venue.db"), bolt.Options{})
 }
 
-func TestMain(m *testing.M) { storetest.Main(m, openIn) }
+// openHolding opens a store of which hardly anything is pending, so that rows
+// are moved all the time.
+func openHolding(most int) storetest.Open {
+	return func(dir string) (storetest.Store, error) {
+		return bolt.OpenHolding(filepath.Join(dir, "venue.db"), bolt.Options{}, most)
+	}
+}
 
-func TestSuites(t *testing.T) { storetest.TestSuites(t, openIn) }
+// The process that is killed has moved rows long before.
+func TestMain(m *testing.M) { storetest.Main(m, openHolding(40)) }
+
+func TestSuites(t *testing.T) {
+	storetest.TestSuites(t, openIn)
+	for _, most := range []int{0, 7} {
+		t.Run(fmt.Sprintf("%d pending", most), func(t *testing.T) { storetest.TestTradeStores(t, openHolding(most)) })
+	}
+}
 
 // Killed with SIGKILL in the middle of load, and while it opens the file, a
 // store has everything it has confirmed.
-func TestKill(t *testing.T) { storetest.TestKill(t, openIn, 20) }
+func TestKill(t *testing.T) { storetest.TestKill(t, openHolding(25), 20) }
 
 func BenchmarkStore(b *testing.B) {
 	storetest.Benchmark(b, func(b *testing.B) storetest.Store {

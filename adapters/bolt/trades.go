@@ -288,54 +288,61 @@ func (t *tx) recordOrders(orders []pipeline.OrderRecord, values [][]byte) error 
 }
 
 func (t *tx) recordOrder(o *pipeline.OrderRecord, value []byte, last *number) error {
-	var key []byte
+	n, known, err := t.number(bucketCommand, o.CommandID[:])
+	if err != nil {
+		return err
+	}
 	linked, wasLive := false, false
-	if key = t.get(bucketCommand, o.CommandID[:]); key != nil {
-		old, err := decodeOrder(t.get(bucketOrders, key))
+	if known {
+		old, err := t.order(n)
 		if err != nil {
 			return err
 		}
 		linked = old.Account == o.Account && old.Instrument == o.Instrument && old.Created == o.Created && old.OrderID == o.OrderID && old.ClientID == o.ClientID
 		wasLive = linked && old.Status.Live()
 		if !linked { // it is found by other keys from now on
-			t.unlink(&old, key)
+			if err := t.forget(&old, n); err != nil {
+				return err
+			}
 		}
 	} else {
 		*last++
-		key = numberKey(*last)
-		t.put(bucketCommand, bytes.Clone(o.CommandID[:]), key)
+		n = *last
+		t.set(bucketCommand, o.CommandID[:], numberKey(n))
 	}
-	// What was read is valid until something is written.
-	key = bytes.Clone(key)
+	key, page := numberKey(n), pageKey(o)
 	t.put(bucketOrders, key, value)
-	page := pageKey(o)
 	if !linked {
-		t.put(bucketAccount, page, key)
+		t.set(bucketAccount, page, key)
 		if o.OrderID != 0 {
 			t.put(bucketOrder, orderKey(o.Instrument, o.OrderID), key)
 		}
-		if err := t.linkClient(o, key); err != nil {
+		if err := t.linkClient(o, n); err != nil {
 			return err
 		}
 	}
 	switch live := o.Status.Live(); {
 	case live && !wasLive:
-		t.put(bucketLive, page, key)
+		t.set(bucketLive, page, key)
 	case !live && wasLive:
-		t.delete(bucketLive, page)
+		t.remove(bucketLive, page)
 	}
 	return nil
 }
 
 // linkClient makes an order the one of its client's id, unless that has come
 // again since.
-func (t *tx) linkClient(o *pipeline.OrderRecord, key []byte) error {
+func (t *tx) linkClient(o *pipeline.OrderRecord, n number) error {
 	if o.ClientID == "" {
 		return nil
 	}
 	at := clientKey(o.Account, o.ClientID)
-	if known := t.get(bucketClient, at); known != nil {
-		other, err := decodeOrder(t.get(bucketOrders, known))
+	known, found, err := t.number(bucketClient, at)
+	if err != nil {
+		return err
+	}
+	if found {
+		other, err := t.order(known)
 		if err != nil {
 			return err
 		}
@@ -343,19 +350,24 @@ func (t *tx) linkClient(o *pipeline.OrderRecord, key []byte) error {
 			return nil
 		}
 	}
-	t.put(bucketClient, at, key)
+	t.set(bucketClient, at, numberKey(n))
 	return nil
 }
 
-func (t *tx) unlink(o *pipeline.OrderRecord, key []byte) {
+// forget takes an order out of all indexes but that of commands.
+func (t *tx) forget(o *pipeline.OrderRecord, n number) error {
 	page := pageKey(o)
-	t.delete(bucketAccount, page)
-	t.delete(bucketLive, page)
-	for b, at := range map[bucket][]byte{bucketOrder: orderKey(o.Instrument, o.OrderID), bucketClient: clientKey(o.Account, o.ClientID)} {
-		if bytes.Equal(t.get(b, at), key) {
-			t.delete(b, at)
-		}
+	t.remove(bucketAccount, page)
+	t.remove(bucketLive, page)
+	if at := orderKey(o.Instrument, o.OrderID); bytes.Equal(t.get(bucketOrder, at), numberKey(n)) {
+		t.delete(bucketOrder, at)
 	}
+	at := clientKey(o.Account, o.ClientID)
+	known, found, err := t.number(bucketClient, at)
+	if found && known == n {
+		t.remove(bucketClient, at)
+	}
+	return err
 }
 
 func (t *tx) recordTrades(inst exchange.InstrumentID, trades []pipeline.Trade, values [][]byte) error {
@@ -363,9 +375,9 @@ func (t *tx) recordTrades(inst exchange.InstrumentID, trades []pipeline.Trade, v
 	for i := range trades {
 		tr := &trades[i]
 		t.put(bucketTrades, tradeKey(inst, tr.ID), values[i])
-		t.put(bucketFills, fillKey(tr.Taker.Account, tr), []byte{})
+		t.set(bucketFills, fillKey(tr.Taker.Account, tr), nil)
 		if tr.Maker.Account != tr.Taker.Account {
-			t.put(bucketFills, fillKey(tr.Maker.Account, tr), []byte{})
+			t.set(bucketFills, fillKey(tr.Maker.Account, tr), nil)
 		}
 		for _, interval := range candleIntervals {
 			c := pipeline.Candle{Start: startOf(tr.Time, interval), Open: tr.Price, High: tr.Price, Low: tr.Price, Close: tr.Price, Volume: tr.Qty, Trades: 1}

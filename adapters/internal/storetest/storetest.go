@@ -26,11 +26,17 @@ type Open func(dir string) (Store, error)
 
 // TestSuites runs the suites of the three ports.
 func TestSuites(t *testing.T, open Open) {
-	journal, balances, trades := durable(open, Store.Journal), durable(open, Store.Balances), durable(open, Store.TradeStore)
+	journal, balances := durable(open, Store.Journal), durable(open, Store.Balances)
 	t.Run("Journal", func(t *testing.T) { exchangetest.TestJournal(t, journal.Open) })
 	t.Run("DurableJournal", func(t *testing.T) { exchangetest.TestDurableJournal(t, journal) })
 	t.Run("Balances", func(t *testing.T) { exchangetest.TestBalances(t, balances.Open) })
 	t.Run("DurableBalances", func(t *testing.T) { exchangetest.TestDurableBalances(t, balances) })
+	TestTradeStores(t, open)
+}
+
+// TestTradeStores runs the suite of the trade store alone.
+func TestTradeStores(t *testing.T, open Open) {
+	trades := durable(open, Store.TradeStore)
 	t.Run("TradeStore", func(t *testing.T) { exchangetest.TestTradeStore(t, trades.Open) })
 	t.Run("DurableTradeStore", func(t *testing.T) { exchangetest.TestDurableTradeStore(t, trades) })
 }
