@@ -148,3 +148,23 @@ func TestEndpointsLetThroughWhatRolesMayDo(t *testing.T) {
 	assert.Greater(t, n, 40)
 	assert.True(t, endpoint["sqs"] && endpoint["dynamodb"])
 }
+
+// CloudFront sends every operation of the API to the API.
+func TestCloudFrontKnowsEveryPath(t *testing.T) {
+	m := regexp.MustCompile(`api_paths = \[(.*?)\]`).FindStringSubmatch(files(t, "edge/main.tf")["modules/edge/main.tf"])
+	require.NotNil(t, m)
+	var patterns []string
+	for _, p := range stringPattern.FindAllStringSubmatch(m[1], -1) {
+		patterns = append(patterns, strings.ReplaceAll(regexp.QuoteMeta(p[1]), `\*`, ".*"))
+	}
+	sent := regexp.MustCompile("^(" + strings.Join(patterns, "|") + ")$")
+	data, err := os.ReadFile("../../internal/api/openapi.yaml")
+	require.NoError(t, err)
+	paths := regexp.MustCompile(`(?m)^  (/\S*):$`).FindAllSubmatch(data, -1)
+	assert.Greater(t, len(paths), 10)
+	for _, p := range paths {
+		if path := string(p[1]); !strings.HasPrefix(path, "/demo/") { // of the local venue alone
+			assert.Regexp(t, sent, path)
+		}
+	}
+}

@@ -2,8 +2,8 @@ variable "name" {
   description = "Prefix of every resource's name: lower-case letters, digits and hyphens, 3 to 20 characters."
   type        = string
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name))
-    error_message = "name is 3 to 20 lower-case letters, digits and hyphens, and begins with a letter."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name)) && !strcontains(var.name, "--") # RDS and ElastiCache take no two hyphens in a row
+    error_message = "name is 3 to 20 lower-case letters, digits and single hyphens, and begins with a letter."
   }
 }
 

@@ -327,6 +327,7 @@ module "waf" {
   scope                  = "CLOUDFRONT"
   behind_cloudfront      = false
   requests_per_5_minutes = var.requests_per_5_minutes
+  health_path            = "/health"
   body_bytes             = local.max_body_bytes
   allowed_ips            = var.allowed_ips
   blocked_ips            = var.blocked_ips
@@ -338,6 +339,7 @@ module "waf_api" {
   scope                  = "REGIONAL"
   behind_cloudfront      = true
   requests_per_5_minutes = var.requests_per_5_minutes
+  health_path            = "/${var.rest_api.stage}/health"
   body_bytes             = local.max_body_bytes
   allowed_ips            = var.allowed_ips
   blocked_ips            = var.blocked_ips

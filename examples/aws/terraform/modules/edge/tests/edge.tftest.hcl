@@ -70,3 +70,27 @@ run "page_without_index_is_refused" {
   }
   expect_failures = [var.page_files]
 }
+
+run "only_some_may_call" {
+  command = plan
+  module {
+    source = "./waf"
+  }
+  variables {
+    scope                  = "REGIONAL"
+    behind_cloudfront      = true
+    requests_per_5_minutes = 1000
+    body_bytes             = 8192
+    health_path            = "/v1/health"
+    allowed_ips            = ["192.0.2.0/24"]
+    blocked_ips            = []
+  }
+  assert {
+    condition     = length(aws_wafv2_web_acl.this.default_action[0].block) == 1 && contains([for r in aws_wafv2_web_acl.this.rule : r.name if try(length(r.action[0].allow), 0) == 1], "allowed")
+    error_message = "who is on no list may not call"
+  }
+  assert {
+    condition     = [for r in aws_wafv2_web_acl.this.rule : r.statement[0].byte_match_statement[0].search_string if r.name == "health"] == ["/v1/health"]
+    error_message = "Route 53's health check is on no list, and would say that the venue is down"
+  }
+}

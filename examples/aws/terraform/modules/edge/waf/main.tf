@@ -139,6 +139,36 @@ resource "aws_wafv2_web_acl" "this" {
     }
   }
 
+  # Whoever looks whether the venue is up, as Route 53 does, is on no list.
+  dynamic "rule" {
+    for_each = length(var.allowed_ips) == 0 ? [] : [1]
+    content {
+      name     = "health"
+      priority = 89
+      action {
+        allow {}
+      }
+      statement {
+        byte_match_statement {
+          positional_constraint = "EXACTLY"
+          search_string         = var.health_path
+          field_to_match {
+            uri_path {}
+          }
+          text_transformation {
+            priority = 0
+            type     = "NONE"
+          }
+        }
+      }
+      visibility_config {
+        cloudwatch_metrics_enabled = true
+        metric_name                = "health"
+        sampled_requests_enabled   = true
+      }
+    }
+  }
+
   # Last, behind everything that blocks: who is on the list may call.
   dynamic "rule" {
     for_each = length(var.allowed_ips) == 0 ? [] : [1]

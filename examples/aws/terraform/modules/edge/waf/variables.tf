@@ -39,6 +39,15 @@ variable "body_bytes" {
   }
 }
 
+variable "health_path" {
+  description = "Path that everybody may ask whether the venue is up, allowed_ips or not."
+  type        = string
+  validation {
+    condition     = startswith(var.health_path, "/")
+    error_message = "health_path begins with a slash."
+  }
+}
+
 variable "allowed_ips" {
   description = "Address ranges that alone may call; empty: everybody."
   type        = set(string)
