@@ -226,6 +226,9 @@ func firstOf(orders []exchange.Order) (exchange.Order, bool) {
 func (s *system) sameBook(b *exchange.Book, in *exchange.Instrument) string {
 	for _, side := range []exchange.Side{exchange.Buy, exchange.Sell} {
 		levels := b.Levels(nil, side, 0)
+		if best, ok := b.Best(side); ok != (len(levels) > 0) || ok && best != levels[0] {
+			return fmt.Sprintf("best %+v, %v of %v", best, ok, levels)
+		}
 		want := s.model.Levels(in.ID(), side)
 		if len(levels) != len(want) {
 			return fmt.Sprintf("levels %v, expected %v", levels, want)
@@ -242,7 +245,51 @@ func (s *system) sameBook(b *exchange.Book, in *exchange.Instrument) string {
 			return d
 		}
 	}
-	return sameOrders(b.Pending(nil), s.model.Pending(in.ID()))
+	last, traded := b.LastPrice()
+	reference, set := b.ReferencePrice()
+	if wantLast, wantTraded := s.model.LastPrice(in.ID()); last != wantLast || traded != wantTraded {
+		return fmt.Sprintf("last price %d, expected %d", last, wantLast)
+	}
+	if want, wantSet := s.model.ReferencePrice(in.ID()); reference != want || set != wantSet {
+		return fmt.Sprintf("reference price %d, expected %d", reference, want)
+	}
+	if d := sameOrders(b.Pending(nil), s.model.Pending(in.ID())); d != "" {
+		return d
+	}
+	return sameOrder(b)
+}
+
+// sameOrder compares what is read of one order with the lists: by its id, also
+// where there is none, by its command, and its place in the queue.
+func sameOrder(b *exchange.Book) string {
+	live := map[exchange.OrderID]exchange.Order{}
+	highest := exchange.OrderID(0)
+	var before exchange.Order
+	var orders int
+	var ahead exchange.Qty
+	for _, o := range liveOrders(b) {
+		live[o.ID], highest = o, max(highest, o.ID)
+		if o.Side != before.Side || o.Price != before.Price || o.Pending {
+			orders, ahead = 0, 0
+		}
+		if n, qty, rests := b.QueuePosition(o.ID); n != orders || qty != ahead || rests == o.Pending {
+			return fmt.Sprintf("%d orders with %d ahead (%v), expected %d with %d, of %+v", n, qty, rests, orders, ahead, o)
+		}
+		if got, ok := b.OrderByCommand(o.CommandID); o.CommandID != (exchange.CommandID{}) && (!ok || got != o) {
+			return fmt.Sprintf("by command %+v, %v, expected %+v", got, ok, o)
+		}
+		before = o
+		if !o.Pending {
+			orders, ahead = orders+1, ahead+o.LeavesQty
+		}
+	}
+	for id := range highest + 3 {
+		want, lives := live[id]
+		if got, ok := b.Order(id); ok != lives || got != want {
+			return fmt.Sprintf("order %d: %+v, %v, expected %+v", id, got, ok, want)
+		}
+	}
+	return ""
 }
 
 // sameLevel compares Level with Levels, also where there is nothing: at the

@@ -61,15 +61,6 @@ func (o *order) view() exchange.Order {
 	return v
 }
 
-// Order returns a live order.
-func (e *Engine) Order(inst exchange.InstrumentID, id exchange.OrderID) (exchange.Order, bool) {
-	o := e.books[inst].live[id]
-	if o == nil {
-		return exchange.Order{}, false
-	}
-	return o.view(), true
-}
-
 // Orders returns the orders of a side in priority order, hidden ones included.
 func (e *Engine) Orders(inst exchange.InstrumentID, side exchange.Side) []exchange.Order {
 	var views []exchange.Order

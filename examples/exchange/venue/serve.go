@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/examples/internal/api"
 )
 
 // listen opens a loopback address, and no other.
@@ -51,7 +52,7 @@ func hosts(address, port string) []string {
 func (v *Venue) serve(l net.Listener, h http.Handler) {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug),
+		MaxHeaderBytes: api.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(v.log.Handler(), slog.LevelDebug),
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -88,10 +89,7 @@ func (v *Venue) serveMetrics() error {
 	return nil
 }
 
-const (
-	maxHeaderBytes        = 16 << 10
-	maxMetricsConnections = 16
-)
+const maxMetricsConnections = 16
 
 // traces tells the way of a command: its hops, and how long after the first
 // each was.
