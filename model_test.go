@@ -149,6 +149,19 @@ func (s *system) invariants() string {
 			return fmt.Sprintf("%s: %s", in.Symbol(), d)
 		}
 	}
+	if s.engine != nil {
+		if s.engine.Clock() != s.model.Clock() || s.engine.Seq(0) != s.model.Seq(0) {
+			return fmt.Sprintf("clock %d, sequence %d, expected %d, %d", s.engine.Clock(), s.engine.Seq(0), s.model.Clock(), s.model.Seq(0))
+		}
+		for _, in := range s.insts {
+			for acct := exchange.AccountID(1); acct <= 6; acct++ {
+				have, want := s.engine.Position(acct, in.ID()), s.model.Position(acct, in.ID())
+				if have != exchange.Position(want) {
+					return fmt.Sprintf("%s: account %d: %+v, expected %+v", in.Symbol(), acct, have, want)
+				}
+			}
+		}
+	}
 	if s.mode == exchange.FundsLedger {
 		for _, asset := range modelAssets {
 			for acct := exchange.AccountID(0); acct <= 6; acct++ {
