@@ -73,7 +73,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	cfg.NoDemoLogin = !demo
 	cfg.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: threshold}))
 	v, err := venue.Start(ctx, cfg)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: -listen and -metrics take another address, such as 127.0.0.1:0 for a free port", err)
+	case err != nil:
 		return err
 	}
 	announce(out, v, &cfg)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,6 +112,18 @@ func TestArguments(t *testing.T) {
 	var help bytes.Buffer
 	assert.ErrorIs(t, run(context.Background(), []string{"-h"}, io.Discard, &help), flag.ErrHelp)
 	assert.Contains(t, help.String(), "-listen")
+}
+
+// Whoever has something else on the port learns how to take another one.
+func TestPortIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	for _, flags := range [][]string{{"-listen", l.Addr().String()}, {"-listen", "127.0.0.1:0", "-metrics", l.Addr().String()}} {
+		err := run(context.Background(), append(flags, "-data", t.TempDir(), "-bots=false", "-log", "error"), io.Discard, io.Discard)
+		assert.ErrorContains(t, err, l.Addr().String())
+		assert.ErrorContains(t, err, flags[len(flags)-2]+" ")
+	}
 }
 
 // The table of flags in the README is that of the program.
