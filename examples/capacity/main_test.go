@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,6 +49,34 @@ func TestReport(t *testing.T) {
 		}
 	}
 	assert.Greater(t, texts, 20)
+}
+
+// CAPACITY.md has the figures that the program prints.
+func TestDocument(t *testing.T) {
+	status, out, errs := runs(t)
+	require.Zero(t, status, errs)
+	data, err := os.ReadFile("../aws/CAPACITY.md")
+	require.NoError(t, err)
+	doc, n := string(data), 0
+	grouped := func(digits string) string {
+		if len(digits) > 3 {
+			return digits[:len(digits)-3] + "," + digits[len(digits)-3:]
+		}
+		return digits
+	}
+	for _, m := range regexp.MustCompile(`(?m)^.+?  +functions +(\d+) +(\d+) +\d+ +\d+ +[\d.]+ %$`).FindAllStringSubmatch(out, -1) {
+		n++
+		assert.Contains(t, doc, "| "+grouped(m[1])+" ms | "+grouped(m[2])+" ms |", m[0])
+	}
+	pair := regexp.MustCompile(`One hot pair: (\d+) orders a second with functions, (\d+) with containers`).FindStringSubmatch(out)
+	require.NotNil(t, pair)
+	assert.Contains(t, doc, "**"+pair[1]+" a second with functions**")
+	assert.Contains(t, doc, "**"+pair[2]+" a second with containers**")
+	for _, m := range regexp.MustCompile(`(?m)^(?:pairs of equal load|DynamoDB writes of one|Aurora, trades).*? (\d+) +(\d+) +(\d+)$`).FindAllStringSubmatch(out, -1) {
+		n++
+		assert.Contains(t, doc, "| "+m[1]+" | "+m[2]+" | "+m[3]+" |", m[0])
+	}
+	assert.Equal(t, 10, n, out)
 }
 
 // A hop drawn by itself has the quantiles it was published with, and a sum's
