@@ -25,7 +25,7 @@ data "aws_iam_policy_document" "key" {
   # Services that read or write encrypted queues, topics and buses on their own.
   statement {
     sid       = "Services"
-    actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
+    actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"] # the last two: from a bus to its archive
     resources = ["*"]
     principals {
       type        = "Service"

@@ -100,7 +100,7 @@ locals {
           "x-amazon-apigateway-authorizer" = {
             type                         = "request"
             authorizerUri                = var.functions.authorizer.invoke_arn
-            authorizerResultTtlInSeconds = 300
+            authorizerResultTtlInSeconds = 60 # for which a token that has ended is good still
             identitySource               = "method.request.header.Authorization"
           }
         }

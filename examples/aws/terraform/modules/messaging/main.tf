@@ -12,6 +12,7 @@ resource "aws_cloudwatch_event_bus" "requests" {
   kms_key_identifier = var.kms_key_arn
 }
 
+# Encrypted by a key of AWS: provider 5 cannot name another.
 resource "aws_cloudwatch_event_archive" "requests" {
   name             = "${var.name}-requests"
   event_source_arn = aws_cloudwatch_event_bus.requests.arn

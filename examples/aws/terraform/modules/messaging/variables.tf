@@ -8,7 +8,7 @@ variable "name" {
 }
 
 variable "kms_key_arn" {
-  description = "Key that encrypts queues, topics, the bus and its archive."
+  description = "Key that encrypts queues, topics and the bus."
   type        = string
   validation {
     condition     = can(regex("^arn:[a-z-]+:kms:", var.kms_key_arn))
