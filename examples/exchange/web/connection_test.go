@@ -198,6 +198,8 @@ func TestDroppedConnection(t *testing.T) {
 		p.click("#submit")
 		p.waitText("#outcome", "open.")
 		assert.Equal(t, fmt.Sprintf("%d %d", 2*(round+1), round+1), evaluate[string](p, `posted.length + ' ' + new Set(posted).size`), "sent again under the same id, or a new order under the old one")
+		// The new one is to be canceled, and the feed may tell of it after the answer.
+		p.waitFor(fmt.Sprintf(`document.querySelectorAll('#open-orders tr').length === %d && document.querySelector('#open-orders tr:first-child [data-cell="filled"]').textContent === '0.0000'`, 2-round))
 		p.click(`#open-orders tr:first-child [data-act="cancel"]`)
 		p.waitFor(fmt.Sprintf(`document.querySelectorAll('#open-orders tr').length === %d`, 1-round))
 	}
