@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -25,17 +26,22 @@ import (
 	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/adapters/dynamodb"
 	"github.com/castlecloud/exchange/adapters/standin"
+	"github.com/castlecloud/exchange/adapters/standin/dynamo"
 	"github.com/castlecloud/exchange/exchangetest"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
-// One DynamoDB Local serves all tests, each with tables of its own.
+// One DynamoDB Local serves all tests, each with tables of its own; or the
+// stand-in that is in this process.
 var local struct {
 	once   sync.Once
 	server *standin.Server
+	url    string
 	err    error
 	tables atomic.Int64
 }
+
+var ours = flag.Bool("dynamodb.ours", false, "test on package standin/dynamo instead of DynamoDB Local")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -50,10 +56,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	local.server, local.err = nil, nil
-	start = func() (*standin.Server, error) {
-		local.once.Do(func() { local.server, local.err = standin.DynamoDB(context.Background(), dir) })
-		return local.server, local.err
+	start = func() (string, error) {
+		local.once.Do(func() {
+			if *ours {
+				local.url = httptest.NewServer(dynamo.New()).URL // until the process ends
+			} else if local.server, local.err = standin.DynamoDB(context.Background(), dir); local.err == nil {
+				local.url = local.server.URL()
+			}
+		})
+		return local.url, local.err
 	}
 	code := m.Run()
 	if local.server != nil {
@@ -66,17 +77,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var start func() (*standin.Server, error)
+var start func() (url string, err error)
 
 // newClient returns a client of DynamoDB Local, over w unless that is nil.
 func newClient(t testing.TB, w *wire, more ...func(*ddb.Options)) *ddb.Client {
 	t.Helper()
-	server, err := start()
+	url, err := start()
 	if errors.Is(err, standin.ErrMissing) {
 		exchangetest.Skip(t, exchangetest.Reason(err.Error()))
 	}
 	require.NoError(t, err)
-	opts := ddb.Options{Region: "eu-central-1", BaseEndpoint: aws.String(server.URL()), HTTPClient: &http.Client{Transport: transport},
+	opts := ddb.Options{Region: "eu-central-1", BaseEndpoint: aws.String(url), HTTPClient: &http.Client{Transport: transport},
 		Credentials: credentials.NewStaticCredentialsProvider("local", "local", "")}
 	if w != nil {
 		opts.HTTPClient = &http.Client{Transport: w}
