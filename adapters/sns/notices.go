@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/adapters/internal/plainbody"
+	"github.com/castlecloud/exchange/adapters/plainbody"
 	"github.com/castlecloud/exchange/pipeline"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/castlecloud/exchange/adapters/internal/plainbody"
+	"github.com/castlecloud/exchange/adapters/plainbody"
 )
 
 type seen func(*http.Request)
