@@ -4,16 +4,19 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/internal/join"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -37,6 +40,7 @@ type Publisher struct {
 	client *sns.Client
 	topic  string
 	fifo   bool
+	joined *join.Batcher[*sns.PublishInput]
 }
 
 // NewPublisher checks the settings. Nothing is called yet.
@@ -47,7 +51,9 @@ func NewPublisher(client *sns.Client, cfg Config) (*Publisher, error) {
 	if parts := strings.Split(cfg.TopicARN, ":"); len(parts) != 6 || parts[0] != "arn" || parts[2] != "sns" || parts[5] == "" {
 		return nil, fmt.Errorf("sns: %w: TopicARN %q: expected arn:PARTITION:sns:REGION:ACCOUNT:NAME", pipeline.ErrInvalid, cfg.TopicARN)
 	}
-	return &Publisher{client: client, topic: cfg.TopicARN, fifo: strings.HasSuffix(cfg.TopicARN, ".fifo")}, nil
+	p := &Publisher{client: client, topic: cfg.TopicARN, fifo: strings.HasSuffix(cfg.TopicARN, ".fifo")}
+	p.joined = join.New(batchPublish, publishBatches, p.publishAll)
+	return p, nil
 }
 
 // Publish implements pipeline.Publisher. As many items as fit are one message,
@@ -167,6 +173,51 @@ func (p *Publisher) send(ctx context.Context, m packed) error {
 		// another, or SNS would drop what a consumer waits for.
 		in.MessageDeduplicationId = aws.String(rand.Text())
 	}
-	_, err := p.client.Publish(ctx, in)
-	return err
+	if len(m.body) > joinBytes {
+		_, err := p.client.Publish(ctx, in)
+		return err
+	}
+	return p.joined.Do(ctx, in)
 }
+
+const (
+	batchPublish    = 10       // messages of one call, as SNS has it
+	joinBytes       = 20 << 10 // longer messages go by themselves: a call takes 256 KB
+	publishBatches  = 4        // calls on their way that join messages of several
+	publishPatience = 10 * time.Second
+)
+
+// publishAll sends what several calls of Publish have to say at the same time.
+func (p *Publisher) publishAll(ctx context.Context, messages []*sns.PublishInput) []error {
+	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	defer cancel()
+	if len(messages) == 1 {
+		_, err := p.client.Publish(ctx, messages[0])
+		return []error{err}
+	}
+	in, errs := &sns.PublishBatchInput{TopicArn: &p.topic}, make([]error, len(messages))
+	for i, m := range messages {
+		errs[i] = errUnanswered
+		in.PublishBatchRequestEntries = append(in.PublishBatchRequestEntries, types.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: m.Message,
+			MessageAttributes: m.MessageAttributes, MessageGroupId: m.MessageGroupId, MessageDeduplicationId: m.MessageDeduplicationId})
+	}
+	out, err := p.client.PublishBatch(ctx, in)
+	if err != nil {
+		return slices.Repeat([]error{err}, len(messages))
+	}
+	set := func(id *string, err error) {
+		if i, convErr := strconv.Atoi(aws.ToString(id)); convErr == nil && i >= 0 && i < len(errs) {
+			errs[i] = err
+		}
+	}
+	for i := range out.Successful {
+		set(out.Successful[i].Id, nil)
+	}
+	for i := range out.Failed {
+		f := &out.Failed[i]
+		set(f.Id, fmt.Errorf("%s: %s", aws.ToString(f.Code), aws.ToString(f.Message)))
+	}
+	return errs
+}
+
+var errUnanswered = errors.New("the answer does not name it")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,8 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/castlecloud/exchange"
-	"github.com/castlecloud/exchange/adapters/internal/plainbody"
+	"github.com/castlecloud/exchange/adapters/internal/join"
+	"github.com/castlecloud/exchange/adapters/plainbody"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -34,8 +36,10 @@ const (
 	DefaultMaxWork    = 5 * time.Minute
 	MaxWait           = 20 * time.Second // of one long poll; also the default
 
-	batchEntries = 10          // of one call, as SQS has it
-	spareTime    = time.Second // how long a delivery waits for a receiver
+	batchEntries = 10               // of one call, as SQS has it
+	sendBatches  = 4                // calls on their way that join messages of several Sends, of each queue
+	sendPatience = 10 * time.Second // of such a call, which does not end with the Send that has begun it
+	spareTime    = time.Second      // how long a delivery waits for a receiver
 )
 
 // Config says which queues there are. QueueURLs is mandatory; anything else
@@ -103,8 +107,9 @@ func (cfg *Config) complete() error {
 
 // Queue is a pipeline.CommandQueue. Make it with NewQueue, and Close it.
 type Queue struct {
-	client *sqs.Client
-	cfg    Config
+	client  *sqs.Client
+	cfg     Config
+	sending map[string]*join.Batcher[*types.SendMessageBatchRequestEntry] // by queue
 	// What outlives a call: polls, and what keeps deliveries hidden.
 	ctx           context.Context
 	cancel        context.CancelFunc
@@ -129,6 +134,12 @@ func NewQueue(client *sqs.Client, cfg Config) (*Queue, error) {
 	}
 	client = sqs.New(client.Options(), func(o *sqs.Options) { o.HTTPClient = plainbody.Client(o.HTTPClient) })
 	q := &Queue{client: client, cfg: cfg, polls: make([]int, len(cfg.QueueURLs)), out: map[string]*delivery{}}
+	q.sending = map[string]*join.Batcher[*types.SendMessageBatchRequestEntry]{}
+	for _, url := range cfg.QueueURLs {
+		q.sending[url] = join.New(batchEntries, sendBatches, func(ctx context.Context, singles []*types.SendMessageBatchRequestEntry) []error {
+			return q.sendSingles(ctx, url, singles)
+		})
+	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q, nil
 }
@@ -207,6 +218,12 @@ func (q *Queue) sendBatch(ctx context.Context, url string, messages []pipeline.Q
 			MessageDeduplicationId: aws.String(dedupID(m)),
 		}
 	}
+	if len(entries) == 1 { // others may send one, too
+		if err := q.sending[url].Do(ctx, &entries[0]); err != nil {
+			return fmt.Errorf("sending message %d: %w", indexes[0], err)
+		}
+		return nil
+	}
 	answer, err := q.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries})
 	if err != nil {
 		return fmt.Errorf("sending %d messages: %w", len(entries), full(err))
@@ -214,16 +231,53 @@ func (q *Queue) sendBatch(ctx context.Context, url string, messages []pipeline.Q
 	var errs []error
 	for i := range answer.Failed {
 		f := &answer.Failed[i]
-		err := fmt.Errorf("sending message %s: %s: %s", aws.ToString(f.Id), aws.ToString(f.Code), aws.ToString(f.Message))
-		if throttled(aws.ToString(f.Code)) {
-			err = fmt.Errorf("%w: %w", pipeline.ErrFull, err)
-		}
-		errs = append(errs, err)
+		errs = append(errs, fmt.Errorf("sending message %s: %w", aws.ToString(f.Id), refusal(f)))
 	}
 	if len(errs) == 0 && len(answer.Successful) != len(entries) {
 		return fmt.Errorf("sending %d messages: the answer names %d", len(entries), len(answer.Successful))
 	}
 	return errors.Join(errs...)
+}
+
+// sendSingles sends messages that several calls have sent at the same time, and
+// returns what has become of each.
+func (q *Queue) sendSingles(ctx context.Context, url string, singles []*types.SendMessageBatchRequestEntry) []error {
+	ctx, cancel := context.WithTimeout(ctx, sendPatience)
+	defer cancel()
+	errs := make([]error, len(singles))
+	entries := make([]types.SendMessageBatchRequestEntry, len(singles))
+	for i, e := range singles {
+		entries[i] = *e
+		entries[i].Id = aws.String(strconv.Itoa(i))
+		errs[i] = errUnanswered
+	}
+	answer, err := q.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries})
+	if err != nil {
+		return slices.Repeat([]error{full(err)}, len(singles))
+	}
+	set := func(id *string, err error) {
+		if i, convErr := strconv.Atoi(aws.ToString(id)); convErr == nil && i >= 0 && i < len(errs) {
+			errs[i] = err
+		}
+	}
+	for i := range answer.Successful {
+		set(answer.Successful[i].Id, nil)
+	}
+	for i := range answer.Failed {
+		set(answer.Failed[i].Id, refusal(&answer.Failed[i]))
+	}
+	return errs
+}
+
+var errUnanswered = errors.New("the answer does not name it")
+
+// refusal is why SQS has not taken a message.
+func refusal(f *types.BatchResultErrorEntry) error {
+	err := fmt.Errorf("%s: %s", aws.ToString(f.Code), aws.ToString(f.Message))
+	if throttled(aws.ToString(f.Code)) {
+		err = fmt.Errorf("%w: %w", pipeline.ErrFull, err)
+	}
+	return err
 }
 
 // full returns an error that is pipeline.ErrFull besides when SQS has refused

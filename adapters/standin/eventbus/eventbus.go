@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/castlecloud/exchange/adapters/internal/join"
 )
 
 // Bounds of EventBridge, and defaults of a Config.
@@ -37,6 +39,13 @@ const (
 // Target takes an event, in EventBridge's envelope. It may be called
 // concurrently. After an error it is called again.
 type Target func(ctx context.Context, event json.RawMessage) error
+
+// Together returns a Target that hands over several events in one call, at most
+// most of them: those that come while such a call is under way. run returns the
+// error of each.
+func Together(most int, run func(ctx context.Context, events []json.RawMessage) []error) Target {
+	return join.New(most, 1, run).Do
+}
 
 // Rule says which events of a bus a target gets.
 type Rule struct {
