@@ -33,6 +33,13 @@ func NewBalanceFeed(instruments []*exchange.Instrument, balances Balances, pushe
 // Push pushes what accounts have now to those who listen. It may be repeated.
 // An account that fails keeps no other from being pushed.
 func (f *BalanceFeed) Push(ctx context.Context, now exchange.Time, accounts ...exchange.AccountID) error {
+	if l, ok := f.pusher.(BalanceListeners); ok {
+		listening, err := l.BalanceListeners(ctx, accounts)
+		if err != nil {
+			return fmt.Errorf("asking who listens: %w", err)
+		}
+		accounts = listening
+	}
 	var messages []Push
 	var failed error
 	for _, id := range accounts {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +27,9 @@ const (
 	MaxParallel     = 1024
 	DefaultTimeout  = 2 * time.Second
 	DefaultMerge    = 1
+	// knownTopics is of how many topics a Deliverer remembers who has
+	// subscribed; with one more it forgets them all.
+	knownTopics = 1 << 12
 )
 
 // Posting is what a Deliverer needs of API Gateway:
@@ -61,6 +66,16 @@ type DelivererConfig struct {
 type Deliverer struct {
 	cfg     DelivererConfig
 	symbols map[exchange.InstrumentID]string
+
+	mu    sync.Mutex
+	known map[Topic]known
+}
+
+// known is who has subscribed to a topic, as of a version.
+type known struct {
+	version     uint64
+	at          time.Time // when the version was read
+	subscribers []Subscriber
 }
 
 // NewDeliverer returns a Deliverer; an error when something is missing or out
@@ -89,7 +104,7 @@ func NewDeliverer(cfg DelivererConfig) (*Deliverer, error) {
 		cfg.Now = time.Now
 	}
 	cfg.Metrics, cfg.Logger = orNoMetrics(cfg.Metrics), orNoLogger(cfg.Logger)
-	d := &Deliverer{cfg: cfg, symbols: map[exchange.InstrumentID]string{}}
+	d := &Deliverer{cfg: cfg, symbols: map[exchange.InstrumentID]string{}, known: map[Topic]known{}}
 	for _, in := range cfg.Instruments {
 		d.symbols[in.ID()] = in.Symbol()
 	}
@@ -141,31 +156,9 @@ func (d *Deliverer) Deliver(ctx context.Context, bodies ...string) error {
 
 // address finds out what each connection gets, in order.
 func (d *Deliverer) address(ctx context.Context, out []push) (map[string][]*push, error) {
-	topics := map[Topic][]Subscriber{}
-	for i := range out {
-		if out[i].To == "" {
-			topics[out[i].topic()] = nil
-		}
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(d.cfg.Parallel)
-	found := make(chan func(), len(topics))
-	for topic := range topics {
-		group.Go(func() error {
-			subs, err := d.cfg.Table.Subscribers(gctx, topic)
-			if err != nil {
-				return fmt.Errorf("asking who has subscribed: %w", err)
-			}
-			found <- func() { topics[topic] = subs }
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	topics, err := d.subscribers(ctx, out)
+	if err != nil {
 		return nil, err
-	}
-	close(found)
-	for set := range found {
-		set()
 	}
 	now := d.cfg.Now()
 	mail := map[string][]*push{}
@@ -184,6 +177,77 @@ func (d *Deliverer) address(ctx context.Context, out []push) (map[string][]*push
 		}
 	}
 	return mail, nil
+}
+
+// subscribers returns who has subscribed to the topics of pushes. Who that is
+// is read again when the topic's version has changed.
+func (d *Deliverer) subscribers(ctx context.Context, out []push) (map[Topic][]Subscriber, error) {
+	topics := map[Topic][]Subscriber{}
+	var ask []Topic
+	for i := range out {
+		t := out[i].topic()
+		if _, ok := topics[t]; out[i].To == "" && !ok {
+			topics[t], ask = nil, append(ask, t)
+		}
+	}
+	if len(ask) == 0 {
+		return topics, nil
+	}
+	now := time.Now()
+	versions, err := d.cfg.Table.Versions(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("asking who has subscribed: %w", err)
+	}
+	found := make([]known, len(ask))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(d.cfg.Parallel)
+	d.mu.Lock()
+	for i, t := range ask {
+		found[i] = d.known[t]
+		if versions[i] == 0 { // nobody
+			found[i] = known{}
+		} else if k := &found[i]; k.version != versions[i] || now.Sub(k.at) > MaxKnown {
+			group.Go(func() error {
+				subs, err := d.cfg.Table.Subscribers(gctx, t)
+				if err != nil {
+					return fmt.Errorf("asking who has subscribed: %w", err)
+				}
+				*k = known{versions[i], now, subs}
+				return nil
+			})
+		}
+	}
+	d.mu.Unlock()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, t := range ask {
+		topics[t] = found[i].subscribers
+		if found[i].version == 0 {
+			continue
+		}
+		if len(d.known) >= knownTopics {
+			clear(d.known)
+		}
+		if had := d.known[t]; !had.at.After(found[i].at) {
+			d.known[t] = found[i]
+		}
+	}
+	return topics, nil
+}
+
+// leave forgets a connection that is gone, which no version tells of.
+func (d *Deliverer) leave(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t, k := range d.known {
+		if i := slices.IndexFunc(k.subscribers, func(s Subscriber) bool { return s.Connection == id }); i >= 0 {
+			k.subscribers = slices.Delete(slices.Clone(k.subscribers), i, i+1) // others may be reading it
+			d.known[t] = k
+		}
+	}
 }
 
 // post sends messages to a connection, one after the other, and returns how
@@ -228,6 +292,7 @@ func (d *Deliverer) failed(ctx context.Context, id string, why error) error {
 			return fmt.Errorf("closing a connection that took no message: %w: %w", why, err)
 		}
 	}
+	d.leave(id)
 	if err := d.cfg.Table.Remove(ctx, id); err != nil {
 		return fmt.Errorf("removing a connection that is gone: %w", err)
 	}

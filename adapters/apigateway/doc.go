@@ -26,6 +26,12 @@
 //   - Direct is a Sender that needs no queue: it hands over to a Deliverer of
 //     the same process. SQS is the one with a queue.
 //
+// The Deliverer remembers who has subscribed, and asks the Table with each
+// delivery, in one request, whether that still holds: each topic has a version,
+// which rises before a client is told that it has subscribed. A topic that has
+// no version has nobody, and so the Settler learns, in one request for an item,
+// whose balances nobody wants to hear of.
+//
 // The protocol is that of the local venue (feed.go and feedsession.go of
 // package pipeline), with these differences: there is no resuming, a
 // subscription always begins with a snapshot; a message that is longer than a

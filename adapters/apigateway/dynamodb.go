@@ -13,8 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/castlecloud/exchange"
+	joining "github.com/castlecloud/exchange/adapters/internal/join"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -23,7 +25,12 @@ import (
 //	pk           sk          what
 //	c#SHARD      CONNECTION  a connection: account, expires, topics, version, ttl
 //	t#TOPIC      CONNECTION  a subscription: expires, ttl
+//	v#TOPIC      v           counts who has come, left or stayed longer: n, ttl
 //	p#INSTRUMENT p           how far it is pushed: position
+//
+// A topic's version rises after a subscription has changed and before anybody
+// is told so. It is no part of that transaction: everybody changes it, and
+// transactions would meet there, where additions do not.
 //
 // A connection is in one of tableShards by the hash of its id, so that many may
 // come at a time and Connections still finds them without a scan. Times are ns
@@ -36,6 +43,16 @@ const (
 	// tableTries is how often a change is tried when others change the same
 	// connection.
 	tableTries = 10
+	// tableGet is how many items one request reads.
+	tableGet = 100
+	// tableParallel is how many requests of one call are on their way at once.
+	tableParallel = 16
+	// versionsJoined is how many calls of Versions are read together at most,
+	// and versionsBatches how many such readings are under way; none takes
+	// longer than versionsPatience.
+	versionsJoined   = 16
+	versionsBatches  = 4
+	versionsPatience = 10 * time.Second
 	// readPages bounds the pages of one Subscribers, each of up to 1 MB.
 	readPages = 1000
 )
@@ -46,12 +63,15 @@ type DynamoTable struct {
 	client *dynamodb.Client
 	name   string
 	now    func() time.Time
+	asked  *joining.Batcher[*versionsAsked]
 }
 
 // NewDynamoTable returns the Table in a DynamoDB table with the string keys pk
 // (hash) and sk (range) and the time to live in "ttl".
 func NewDynamoTable(client *dynamodb.Client, name string) *DynamoTable {
-	return &DynamoTable{client, name, time.Now}
+	d := &DynamoTable{client: client, name: name, now: time.Now}
+	d.asked = joining.New(versionsJoined, versionsBatches, d.versionsOf)
+	return d
 }
 
 // TTLAttribute is the time to live of the table, in seconds since 1970.
@@ -242,13 +262,18 @@ func (d *DynamoTable) change(ctx context.Context, id string, f func(c *Connectio
 
 // Identify implements Table.
 func (d *DynamoTable) Identify(ctx context.Context, id string, who Identity) error {
+	var private []Topic
 	err := d.change(ctx, id, func(c *Connection) (bool, error) {
 		if c.Account != 0 && c.Account != who.Account {
 			return false, pipeline.ErrConflict
 		}
 		c.Identity = who
+		private = slices.DeleteFunc(slices.Clone(c.Topics), func(t Topic) bool { return !t.Channel.Private() })
 		return true, nil
 	})
+	if err == nil {
+		err = d.changed(ctx, private)
+	}
 	if err != nil {
 		return fmt.Errorf("identifying a connection: %w", err)
 	}
@@ -262,6 +287,9 @@ func (d *DynamoTable) Subscribe(ctx context.Context, id string, topics []Topic, 
 		c.Topics = all
 		return true, err
 	})
+	if err == nil { // also of those that were there: their version may not be, yet
+		err = d.changed(ctx, topics)
+	}
 	if err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
@@ -277,6 +305,9 @@ func (d *DynamoTable) Unsubscribe(ctx context.Context, id string, topics []Topic
 		n = before - len(c.Topics)
 		return true, nil
 	})
+	if err == nil {
+		err = d.changed(ctx, topics)
+	}
 	if errors.Is(err, pipeline.ErrNotFound) {
 		return 0, nil
 	}
@@ -359,6 +390,90 @@ func (d *DynamoTable) Subscribers(ctx context.Context, topic Topic) ([]Subscribe
 		for _, item := range page.Items {
 			out = append(out, Subscriber{textOf(item["sk"]), timeOf(item["expires"])})
 		}
+	}
+	return out, nil
+}
+
+func versionKey(t Topic) attributes { return key("v#"+t.String(), "v") }
+
+// changed raises the versions of topics.
+func (d *DynamoTable) changed(ctx context.Context, topics []Topic) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(tableParallel)
+	for _, t := range topics {
+		group.Go(func() error {
+			_, err := d.client.UpdateItem(gctx, &dynamodb.UpdateItemInput{
+				TableName: aws.String(d.name), Key: versionKey(t), UpdateExpression: aws.String("SET #ttl = :ttl ADD n :one"),
+				ExpressionAttributeNames: map[string]string{"#ttl": TTLAttribute}, ExpressionAttributeValues: attributes{":ttl": d.ttl(), ":one": number(int64(1))},
+			})
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// Versions implements Table. What is asked at the same time is read together.
+func (d *DynamoTable) Versions(ctx context.Context, topics []Topic) ([]uint64, error) {
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	ask := &versionsAsked{topics: topics}
+	if err := d.asked.Do(ctx, ask); err != nil {
+		return nil, err
+	}
+	return ask.versions, nil
+}
+
+// versionsAsked is a call of Versions.
+type versionsAsked struct {
+	topics   []Topic
+	versions []uint64
+}
+
+func (d *DynamoTable) versionsOf(ctx context.Context, asked []*versionsAsked) []error {
+	ctx, cancel := context.WithTimeout(ctx, versionsPatience)
+	defer cancel()
+	var all []Topic
+	for _, a := range asked {
+		all = append(all, a.topics...)
+	}
+	versions, err := d.readVersions(ctx, all)
+	if err != nil {
+		return slices.Repeat([]error{err}, len(asked))
+	}
+	for _, a := range asked {
+		a.versions, versions = versions[:len(a.topics):len(a.topics)], versions[len(a.topics):]
+	}
+	return make([]error, len(asked))
+}
+
+func (d *DynamoTable) readVersions(ctx context.Context, topics []Topic) ([]uint64, error) {
+	found := map[string]uint64{} // by partition
+	seen := map[Topic]bool{}
+	var keys []attributes
+	for _, t := range topics {
+		if !seen[t] {
+			seen[t] = true
+			keys = append(keys, versionKey(t))
+		}
+	}
+	for try := 0; len(keys) > 0; try++ {
+		if try == tableTries+len(topics)/tableGet {
+			return nil, fmt.Errorf("reading versions of topics: %d of %d are missing after %d requests", len(keys), len(topics), try)
+		}
+		n := min(len(keys), tableGet)
+		got, err := d.client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{d.name: {Keys: keys[:n], ConsistentRead: aws.Bool(true)}}})
+		if err != nil {
+			return nil, fmt.Errorf("reading versions of topics: %w", err)
+		}
+		for _, item := range got.Responses[d.name] {
+			found[textOf(item["pk"])] = numberOf(item["n"])
+		}
+		keys = append(keys[n:], got.UnprocessedKeys[d.name].Keys...)
+	}
+	out := make([]uint64, len(topics))
+	for i, t := range topics {
+		out[i] = found["v#"+t.String()]
 	}
 	return out, nil
 }

@@ -39,7 +39,7 @@ const (
 type PusherConfig struct {
 	Instruments []*exchange.Instrument
 	Sender      Sender
-	Table       Table // only Pushed and SetPushed are called
+	Table       Table // only Pushed, SetPushed and Versions are called
 	// MarkEvery is after how many journal items the Table is told how far it
 	// is; 0: DefaultMarkEvery. As many are pushed again after a restart, which
 	// clients ignore.
@@ -59,7 +59,10 @@ type Pusher struct {
 	notified map[exchange.AccountID]uint64 // the last Seq
 }
 
-var _ pipeline.Pusher = (*Pusher)(nil)
+var (
+	_ pipeline.Pusher           = (*Pusher)(nil)
+	_ pipeline.BalanceListeners = (*Pusher)(nil)
+)
 
 // market is how far an instrument is.
 type market struct {
@@ -127,7 +130,7 @@ func (p *Pusher) Push(ctx context.Context, inst exchange.InstrumentID, pos pipel
 	if pos <= m.pushed {
 		return nil
 	}
-	if err := p.send(ctx, group(inst, 0), fmt.Sprintf("%d-%d", inst, pos), messages); err != nil {
+	if err := p.send(ctx, group(inst, 0), fmt.Sprintf("%d-%d", inst, pos), pushesOf(messages)); err != nil {
 		return fmt.Errorf("pushing item %d of instrument %d: %w", pos, inst, err)
 	}
 	m.pushed = pos
@@ -176,6 +179,8 @@ func (p *Pusher) Notify(ctx context.Context, messages []pipeline.Push) error {
 			return fmt.Errorf("notifying: %w: message %d is of instrument %d, expected none, and an account", pipeline.ErrInvalid, i, messages[i].Instrument)
 		}
 	}
+	var envelopes []Envelope
+	var sent []*pipeline.Push
 	for i := range messages {
 		m := &messages[i]
 		p.mu.Lock()
@@ -184,31 +189,76 @@ func (p *Pusher) Notify(ctx context.Context, messages []pipeline.Push) error {
 		if known && m.Seq <= last {
 			continue
 		}
-		id := fmt.Sprintf("balances-%d-%d", m.Account, m.Seq)
-		if err := p.send(ctx, group(0, m.Account), id, messages[i:i+1]); err != nil {
+		more, err := p.envelopes(group(0, m.Account), fmt.Sprintf("balances-%d-%d", m.Account, m.Seq), pushesOf(messages[i:i+1]))
+		if err != nil {
 			return fmt.Errorf("notifying: %w", err)
 		}
-		p.mu.Lock()
+		envelopes, sent = append(envelopes, more...), append(sent, m)
+	}
+	if err := p.sendEnvelopes(ctx, 0, envelopes); err != nil {
+		return fmt.Errorf("notifying: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range sent {
 		if len(p.notified) >= MaxNotified {
 			clear(p.notified)
 		}
 		p.notified[m.Account] = max(p.notified[m.Account], m.Seq)
-		p.mu.Unlock()
 	}
 	return nil
 }
 
-// send puts messages into as few envelopes as they fit in.
-func (p *Pusher) send(ctx context.Context, group, id string, messages []pipeline.Push) error {
+// BalanceListeners implements pipeline.BalanceListeners.
+func (p *Pusher) BalanceListeners(ctx context.Context, accounts []exchange.AccountID) ([]exchange.AccountID, error) {
+	topics := make([]Topic, len(accounts))
+	for i, acct := range accounts {
+		topics[i] = Topic{pipeline.ChannelBalances, 0, acct}
+	}
+	versions, err := p.cfg.Table.Versions(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("asking who listens to balances: %w", err)
+	}
+	var out []exchange.AccountID
+	for i, v := range versions {
+		if v != 0 {
+			out = append(out, accounts[i])
+		}
+	}
+	return out, nil
+}
+
+func pushesOf(messages []pipeline.Push) []push {
 	pushes := make([]push, len(messages))
 	for i := range messages {
 		m := &messages[i]
 		pushes[i] = push{Channel: m.Channel, Instrument: m.Instrument, Account: m.Account, Seq: m.Seq, PrevSeq: m.PrevSeq, Data: m.Data}
 	}
-	return p.sendPushes(ctx, group, id, pushes)
+	return pushes
 }
 
-func (p *Pusher) sendPushes(ctx context.Context, group, id string, pushes []push) error {
+// send puts pushes into as few envelopes as they fit in, and sends them.
+func (p *Pusher) send(ctx context.Context, group, id string, pushes []push) error {
+	envelopes, err := p.envelopes(group, id, pushes)
+	if err != nil || len(pushes) == 0 {
+		return err
+	}
+	return p.sendEnvelopes(ctx, pushes[0].Instrument, envelopes)
+}
+
+func (p *Pusher) sendEnvelopes(ctx context.Context, inst exchange.InstrumentID, envelopes []Envelope) error {
+	if len(envelopes) == 0 {
+		return nil
+	}
+	if err := p.cfg.Sender.Send(ctx, envelopes); err != nil {
+		return err
+	}
+	p.cfg.Metrics.Count(MetricEnvelopes, inst, int64(len(envelopes)))
+	return nil
+}
+
+// envelopes puts pushes into as few as they fit in.
+func (p *Pusher) envelopes(group, id string, pushes []push) ([]Envelope, error) {
 	var envelopes []Envelope
 	var fill func(pushes []push) error
 	fill = func(pushes []push) error {
@@ -231,21 +281,12 @@ func (p *Pusher) sendPushes(ctx context.Context, group, id string, pushes []push
 		}
 		one := pushes[0]
 		p.cfg.Metrics.Count(MetricUnsendable, one.Instrument, 1)
-		p.cfg.Logger.WarnContext(ctx, "a message is too large for the queue", "channel", one.Channel, "instrument", one.Instrument, "bytes", len(one.Data))
+		p.cfg.Logger.Warn("a message is too large for the queue", "channel", one.Channel, "instrument", one.Instrument, "bytes", len(one.Data))
 		one.Data = p.unavailable(one.topic())
 		return fill([]push{one})
 	}
-	if err := fill(pushes); err != nil {
-		return err
-	}
-	if len(envelopes) == 0 {
-		return nil
-	}
-	if err := p.cfg.Sender.Send(ctx, envelopes); err != nil {
-		return err
-	}
-	p.cfg.Metrics.Count(MetricEnvelopes, pushes[0].Instrument, int64(len(envelopes)))
-	return nil
+	err := fill(pushes)
+	return envelopes, err
 }
 
 // unavailable is what makes a client subscribe again.
@@ -293,7 +334,7 @@ func (p *Pusher) Answer(ctx context.Context, r SnapshotRequest, snapshot Snapsho
 		}
 		one := push{Channel: r.Channel, Instrument: r.Instrument, Account: r.Account, Seq: seq, To: r.Connection, Data: data}
 		id := fmt.Sprintf("answer-%s-%d", r.ID, try)
-		if err := p.sendPushes(ctx, group(r.Instrument, r.Account), id, []push{one}); err != nil {
+		if err := p.send(ctx, group(r.Instrument, r.Account), id, []push{one}); err != nil {
 			return fmt.Errorf("answering with a snapshot: %w", err)
 		}
 		// Nobody holds up the Settler: balances that it has sent since the

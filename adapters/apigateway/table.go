@@ -20,6 +20,8 @@ const (
 	// MaxSubscriptions is the most topics of a connection; orders of all
 	// instruments are as many as there are instruments.
 	MaxSubscriptions = 64
+	// MaxKnown is how long a reading of Subscribers may be used.
+	MaxKnown = time.Minute
 )
 
 // Topic is a sequence of messages that clients subscribe to.
@@ -101,6 +103,12 @@ type Table interface {
 	Connections(ctx context.Context, after string, limit int) ([]Connection, error)
 	// Subscribers returns who has subscribed to a topic.
 	Subscribers(ctx context.Context, topic Topic) ([]Subscriber, error)
+	// Versions returns a number for each topic. While it stays the same a
+	// reading of Subscribers that was begun after it was known has everybody
+	// who has subscribed, until when, and perhaps some who have left. 0: nobody
+	// has subscribed. It may begin anew once nobody has for a while, so a
+	// reading is good for no longer than MaxKnown.
+	Versions(ctx context.Context, topics []Topic) ([]uint64, error)
 	// Pushed returns the position up to which an instrument was pushed, 0 at
 	// first. SetPushed moves it, never back.
 	Pushed(ctx context.Context, inst exchange.InstrumentID) (pipeline.Position, error)
@@ -145,15 +153,17 @@ func (who Identity) expiry(t Topic) time.Time {
 // MemoryTable is a Table in this process, for tests and for venues of one
 // process. The zero value is not usable.
 type MemoryTable struct {
-	mu     sync.RWMutex
-	conns  map[string]*Connection
-	topics map[Topic]map[string]struct{}
-	pushed map[exchange.InstrumentID]pipeline.Position
+	mu       sync.RWMutex
+	conns    map[string]*Connection
+	topics   map[Topic]map[string]struct{}
+	versions map[Topic]uint64
+	version  uint64 // the last
+	pushed   map[exchange.InstrumentID]pipeline.Position
 }
 
 // NewMemoryTable returns an empty table.
 func NewMemoryTable() *MemoryTable {
-	return &MemoryTable{conns: map[string]*Connection{}, topics: map[Topic]map[string]struct{}{}, pushed: map[exchange.InstrumentID]pipeline.Position{}}
+	return &MemoryTable{conns: map[string]*Connection{}, topics: map[Topic]map[string]struct{}{}, versions: map[Topic]uint64{}, pushed: map[exchange.InstrumentID]pipeline.Position{}}
 }
 
 // Connect implements Table.
@@ -181,7 +191,21 @@ func (m *MemoryTable) Identify(_ context.Context, id string, who Identity) error
 		return fmt.Errorf("identifying a connection: %w", pipeline.ErrConflict)
 	}
 	c.Identity = who
+	for _, t := range c.Topics {
+		if t.Channel.Private() {
+			m.changed(t)
+		}
+	}
 	return nil
+}
+
+// changed gives a topic another version, 0 when nobody has subscribed.
+func (m *MemoryTable) changed(t Topic) {
+	if m.version++; len(m.topics[t]) > 0 {
+		m.versions[t] = m.version
+	} else {
+		delete(m.versions, t)
+	}
 }
 
 // Subscribe implements Table.
@@ -202,6 +226,7 @@ func (m *MemoryTable) Subscribe(_ context.Context, id string, topics []Topic, li
 			m.topics[t] = map[string]struct{}{}
 		}
 		m.topics[t][id] = struct{}{}
+		m.changed(t)
 	}
 	return nil
 }
@@ -227,6 +252,7 @@ func (m *MemoryTable) drop(t Topic, id string) {
 	if len(m.topics[t]) == 0 {
 		delete(m.topics, t)
 	}
+	m.changed(t)
 }
 
 // Remove implements Table.
@@ -291,6 +317,17 @@ func (m *MemoryTable) Subscribers(_ context.Context, topic Topic) ([]Subscriber,
 		out = append(out, Subscriber{id, m.conns[id].expiry(topic)})
 	}
 	slices.SortFunc(out, func(a, b Subscriber) int { return cmp.Compare(a.Connection, b.Connection) })
+	return out, nil
+}
+
+// Versions implements Table.
+func (m *MemoryTable) Versions(_ context.Context, topics []Topic) ([]uint64, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]uint64, len(topics))
+	for i, t := range topics {
+		out[i] = m.versions[t]
+	}
 	return out, nil
 }
 

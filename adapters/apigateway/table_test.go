@@ -36,6 +36,7 @@ var (
 var tableCases = []exchangetest.Case[exchangetest.Open[apigateway.Table]]{
 	{Name: "connections", Run: tableConnections},
 	{Name: "subscriptions", Run: tableSubscriptions},
+	{Name: "versions", Run: tableVersions},
 	{Name: "identities", Run: tableIdentities},
 	{Name: "pages", Run: tablePages},
 	{Name: "at the same time", Run: tableRace},
@@ -144,6 +145,56 @@ func tableSubscriptions(t testing.TB, open exchangetest.Open[apigateway.Table]) 
 	require.NoError(t, table.Subscribe(ctx, "most", most, apigateway.MaxSubscriptions))
 	require.NoError(t, table.Remove(ctx, "most"))
 	require.Empty(t, subscribers(t, table, most[0]))
+}
+
+// A version changes with whoever comes, goes, or stays longer, and with nobody
+// else.
+func tableVersions(t testing.TB, open exchangetest.Open[apigateway.Table]) {
+	ctx, table := t.Context(), open(t)
+	versions := func() [3]uint64 {
+		got, err := table.Versions(ctx, []apigateway.Topic{bookA, orders7, bookB, bookA})
+		require.NoError(t, err)
+		require.Len(t, got, 4)
+		require.Equal(t, got[0], got[3], "a topic twice")
+		return [3]uint64(got)
+	}
+	require.Zero(t, versions())
+	none, err := table.Versions(ctx, nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	who := apigateway.Identity{Account: 7, Expires: time.Unix(1_700_000_000, 0)}
+	require.NoError(t, table.Connect(ctx, "a", who))
+	require.NoError(t, table.Connect(ctx, "b", who))
+	require.Zero(t, versions())
+	require.NoError(t, table.Subscribe(ctx, "a", []apigateway.Topic{bookA, orders7}, 3))
+	first := versions()
+	require.NotZero(t, first[0])
+	require.NotZero(t, first[1])
+	require.Zero(t, first[2])
+	require.Equal(t, first, versions())
+	require.NoError(t, table.Subscribe(ctx, "b", []apigateway.Topic{bookA}, 3))
+	second := versions()
+	require.NotEqual(t, first[0], second[0])
+	require.Equal(t, first[1], second[1])
+	who.Expires = who.Expires.Add(time.Hour)
+	require.NoError(t, table.Identify(ctx, "a", who))
+	third := versions()
+	require.Equal(t, second[0], third[0])
+	require.NotEqual(t, second[1], third[1], "its private topics last longer")
+	_, err = table.Unsubscribe(ctx, "b", []apigateway.Topic{bookA})
+	require.NoError(t, err)
+	require.NotEqual(t, third[0], versions()[0])
+	// More than one request reads.
+	many := make([]apigateway.Topic, 250)
+	for i := range many {
+		many[i] = apigateway.Topic{Channel: pipeline.ChannelTicker, Instrument: exchange.InstrumentID(i + 1)}
+	}
+	many[200] = bookA
+	got, err := table.Versions(ctx, many)
+	require.NoError(t, err)
+	for i, v := range got {
+		require.Equal(t, i == 200, v != 0, "%d", i)
+	}
 }
 
 func tableIdentities(t testing.TB, open exchangetest.Open[apigateway.Table]) {
