@@ -30,6 +30,9 @@ type consumer struct {
 	// apply takes the next item and has its effect, all of it or none. What it
 	// did before an error it may be asked to do again.
 	apply func(ctx context.Context, c Committed) error
+	// applyAll, which may be nil, is apply for several items: the first done of
+	// them have had their effect.
+	applyAll func(ctx context.Context, items []Committed) (done int, err error)
 	// trimmed, which may be nil, says where to go on when the next item was
 	// removed from the journal.
 	trimmed func(ctx context.Context, n Notice) (Position, error)
@@ -120,11 +123,15 @@ func (f *consumer) follow(ctx context.Context, t *track, n Notice) error {
 			}
 			continue
 		}
-		for i := range items { // those before a damaged one are good
-			if err := f.apply(ctx, items[i]); err != nil {
-				return fmt.Errorf("item %d: %w", items[i].Position(), err)
+		for rest := items; len(rest) > 0; { // those before a damaged one are good
+			done, applyErr := f.some(ctx, rest)
+			if done > 0 {
+				t.at = rest[done-1].Position()
 			}
-			t.at = items[i].Position()
+			if applyErr != nil {
+				return fmt.Errorf("item %d: %w", rest[done].Position(), applyErr)
+			}
+			rest = rest[done:]
 		}
 		switch {
 		case err != nil:
@@ -138,6 +145,17 @@ func (f *consumer) follow(ctx context.Context, t *track, n Notice) error {
 			return err
 		}
 	}
+}
+
+// some applies the first of some items, or all.
+func (f *consumer) some(ctx context.Context, items []Committed) (done int, err error) {
+	if f.applyAll != nil {
+		return f.applyAll(ctx, items)
+	}
+	if err := f.apply(ctx, items[0]); err != nil {
+		return 0, err
+	}
+	return 1, nil
 }
 
 // checkConsumer checks what every consumer needs.

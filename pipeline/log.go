@@ -47,7 +47,7 @@ func (c Committed) Position() Position { return c.item.head.Position }
 func (c Committed) Data() []byte { return c.item.data }
 
 // How much of an instrument's journal a Log keeps, so that the consumers of a
-// process do not read back what it has just written: the latest items, as long
+// process do not read back what it has just written or read: the latest items, as long
 // as there are not more of them and not more bytes of Data. Decoded, an item
 // takes some four times its Data.
 const (
@@ -186,6 +186,7 @@ func (l *Log) Read(ctx context.Context, inst exchange.InstrumentID, from Positio
 		}
 		out = append(out, Committed{&committedItem{batch: b, head: items[i].Head, data: items[i].Data}})
 	}
+	l.keep(out...)
 	return out, nil
 }
 
@@ -207,15 +208,22 @@ func (l *Log) cached(inst exchange.InstrumentID, from Position, limit int) []Com
 	return out
 }
 
-func (l *Log) keep(c Committed) {
+// keep keeps items of one instrument, in order.
+func (l *Log) keep(items ...Committed) {
+	if len(items) == 0 {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.recent[c.Instrument()]
+	inst := items[0].Instrument()
+	r := l.recent[inst]
 	if r == nil {
 		r = &ring{}
-		l.recent[c.Instrument()] = r
+		l.recent[inst] = r
 	}
-	r.keep(c)
+	for _, c := range items {
+		r.keep(c)
+	}
 }
 
 // recentItem returns an item that is at hand.

@@ -403,6 +403,16 @@ type Balances interface {
 	Forget(ctx context.Context, id exchange.CommandID) error
 }
 
+// SettlerOfMany is what a Balances may do besides, found by type assertion:
+// book several items at a lower price than one after the other.
+type SettlerOfMany interface {
+	// SettleAll books items of one instrument that follow each other
+	// (ErrInvalid) with what each moves, as Settle does one after the other. The
+	// first done of them are booked, also when there is an error, which is that
+	// of the next.
+	SettleAll(ctx context.Context, items []Committed, settlements []*Settlement) (done int, err error)
+}
+
 // Notice tells a consumer that an instrument's journal was published up to a
 // position. It may come late, twice or not at all: the consumer reads the
 // journal, and the Sweeper sees to it that one who is behind hears of it.
@@ -623,6 +633,15 @@ type Listener interface {
 	// channel). When in doubt it says yes. It must be cheap, and may be called
 	// concurrently. Whoever subscribes gets a snapshot made after it.
 	Listening(channel Channel, inst exchange.InstrumentID, acct exchange.AccountID) bool
+}
+
+// BalanceListeners is what a Pusher may do besides, found by type assertion,
+// when it has to ask elsewhere who listens.
+type BalanceListeners interface {
+	// BalanceListeners returns those of some accounts whose ChannelBalances
+	// somebody may listen to. Whoever subscribes after it gets a snapshot made
+	// after it. It may be called concurrently and keeps no slice.
+	BalanceListeners(ctx context.Context, accounts []exchange.AccountID) ([]exchange.AccountID, error)
 }
 
 // Metrics takes measurements. A call must be cheap, must not block and cannot

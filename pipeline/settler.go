@@ -290,6 +290,9 @@ func NewSettler(cfg SettlerConfig) (*Settler, error) {
 	s := &Settler{cfg: cfg, instruments: map[exchange.InstrumentID]*exchange.Instrument{}, untold: map[exchange.InstrumentID]*untold{}}
 	s.consumer = newConsumer("settler", MetricSettledPosition, cfg.Instruments, cfg.Log, cfg.Metrics, cfg.Logger)
 	s.begin, s.apply = s.start, s.settle
+	if many, ok := cfg.Balances.(SettlerOfMany); ok {
+		s.applyAll = func(ctx context.Context, items []Committed) (int, error) { return s.settleAll(ctx, many, items) }
+	}
 	for _, in := range cfg.Instruments {
 		s.instruments[in.ID()] = in
 		s.untold[in.ID()] = &untold{accounts: map[exchange.AccountID]bool{}}
@@ -331,12 +334,34 @@ func (s *Settler) settle(ctx context.Context, c Committed) error {
 	if err := s.cfg.Balances.Settle(ctx, c, settlement); err != nil {
 		return fmt.Errorf("booking: %w", err)
 	}
-	if s.feed != nil {
-		s.remember(c, settlement)
-		// after says so when it still does not work at the end.
-		_ = s.tell(ctx, c.Instrument())
-	}
+	s.booked(ctx, []Committed{c}, []*Settlement{settlement})
 	return nil
+}
+
+// settleAll is settle for several items.
+func (s *Settler) settleAll(ctx context.Context, many SettlerOfMany, items []Committed) (int, error) {
+	settlements := make([]*Settlement, len(items))
+	for i, c := range items {
+		settlements[i] = Settle(s.instruments[c.Instrument()], c.Batch())
+	}
+	done, err := many.SettleAll(ctx, items, settlements)
+	s.booked(ctx, items[:done], settlements[:done])
+	if err != nil {
+		err = fmt.Errorf("booking: %w", err)
+	}
+	return done, err
+}
+
+// booked tells whom items have changed.
+func (s *Settler) booked(ctx context.Context, items []Committed, settlements []*Settlement) {
+	if s.feed == nil || len(items) == 0 {
+		return
+	}
+	for i := range items {
+		s.remember(items[i], settlements[i])
+	}
+	// after says so when it still does not work at the end.
+	_ = s.tell(ctx, items[0].Instrument())
 }
 
 // remember notes who is to hear of an item.

@@ -49,8 +49,29 @@ func (b *books) assets() []exchange.AssetID {
 // restart begins with a Settler that knows nothing.
 func (b *books) restart() {
 	var err error
-	b.settler, err = pipeline.NewSettler(pipeline.SettlerConfig{Instruments: []*exchange.Instrument{b.in}, Log: pipeline.NewLog(b.journal), Balances: b.balances})
+	var balances pipeline.Balances = b.balances
+	if b.d.pick(2) == 1 {
+		balances = &several{b.balances, b.d.pick}
+	}
+	b.settler, err = pipeline.NewSettler(pipeline.SettlerConfig{Instruments: []*exchange.Instrument{b.in}, Log: pipeline.NewLog(b.journal), Balances: balances})
 	require.NoError(b.t, err)
+}
+
+// several is a Balances that books as many items at once as it likes.
+type several struct {
+	*memory.Balances
+	pick func(n int) int
+}
+
+// SettleAll implements pipeline.SettlerOfMany.
+func (s *several) SettleAll(ctx context.Context, items []pipeline.Committed, settlements []*pipeline.Settlement) (int, error) {
+	n := 1 + s.pick(len(items))
+	for i := range n {
+		if err := s.Settle(ctx, items[i], settlements[i]); err != nil {
+			return i, err
+		}
+	}
+	return n, nil
 }
 
 func (b *books) knows(acct exchange.AccountID) {
@@ -252,4 +273,30 @@ func TestSettlerAgreesWithLedger(t *testing.T) {
 			}
 		}
 	})
+}
+
+// choosy is a Pusher that says whose balances somebody listens to.
+type choosy struct {
+	pipeline.Pusher
+	listens exchange.AccountID
+	heard   []exchange.AccountID
+}
+
+func (c *choosy) BalanceListeners(context.Context, []exchange.AccountID) ([]exchange.AccountID, error) {
+	return []exchange.AccountID{c.listens}, nil
+}
+
+func (c *choosy) Notify(_ context.Context, messages []pipeline.Push) error {
+	for i := range messages {
+		c.heard = append(c.heard, messages[i].Account)
+	}
+	return nil
+}
+
+// Balances are pushed to those who listen, as the Pusher says.
+func TestBalancesForListeners(t *testing.T) {
+	to := &choosy{listens: 2}
+	feed := pipeline.NewBalanceFeed([]*exchange.Instrument{scribeInstrument(t, 1)}, memory.NewBalances(memory.BalancesConfig{}), to)
+	require.NoError(t, feed.Push(t.Context(), 1, 1, 2, 3))
+	require.Equal(t, []exchange.AccountID{2}, to.heard)
 }

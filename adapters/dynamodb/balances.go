@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/internal/join"
 	"github.com/castlecloud/exchange/adapters/internal/rows"
 	"github.com/castlecloud/exchange/pipeline"
 )
@@ -53,9 +55,12 @@ type BalancesConfig struct {
 // in any number of processes, may work on one table.
 type Balances struct {
 	store
-	cfg  BalancesConfig
-	turn [turns]chan struct{} // has something in it while a call works on an account
-	span chan struct{}        // the same for the list of spanning commands
+	cfg     BalancesConfig
+	placing *join.Batcher[*pipeline.Hold]
+	mu      sync.Mutex
+	limits  map[exchange.AccountID]bool // accounts that have some
+	turn    [turns]chan struct{}        // has something in it while a call works on an account
+	span    chan struct{}               // the same for the list of spanning commands
 }
 
 // NewBalances returns a Balances. It does not ask whether the table is there.
@@ -77,7 +82,8 @@ func NewBalances(client *ddb.Client, cfg BalancesConfig) (*Balances, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	b := &Balances{store: s, cfg: cfg, span: make(chan struct{}, 1)}
+	b := &Balances{store: s, cfg: cfg, limits: map[exchange.AccountID]bool{}, span: make(chan struct{}, 1)}
+	b.placing = join.New(holdsTogether, holdBatches, b.placeAll)
 	for i := range b.turn {
 		b.turn[i] = make(chan struct{}, 1)
 	}

@@ -16,15 +16,17 @@
 // is the head before: of two writers one wins, the other gets ErrFenced, however
 // long it slept. A transaction and not one conditional put, because the put
 // could only look at its own place, which is free again once it was trimmed.
+// Items of up to 32 KiB of several instruments that one process appends at the
+// same time share one such transaction; when it fails, each goes by itself.
 // Longer items are written in parts, each in a partition of its own, which
 // nobody reads, and then committed by the same transaction, which names them.
 // Before the first part a note of the upload is written; Trim removes what the
 // notes up to its position name, so that nothing is left of a writer that died.
 //
 // A partition takes 1,000 write units a second; a unit is a KB, and a
-// transaction takes two. A batch of n KB therefore takes 2n + 2: an instrument
-// journals at most some 450 KB a second, or 250 batches of up to 1 KB. Parts
-// count for other partitions. More batches than that are throttled, which only
+// transaction takes two. A batch of n KB therefore takes 2n + 2, the published
+// mark included: an instrument journals at most some 450 KB a second, or 250
+// batches of up to 1 KB. Parts count for other partitions. More batches than that are throttled, which only
 // delays; put more orders into a batch instead, as the MatchingEngine does by
 // itself when it falls behind.
 //
@@ -36,19 +38,27 @@
 // # The balances
 //
 // An account is one item with all its balances, limits and counts, and the last
-// position it took of each instrument. Each change of it is a transaction under
-// the condition that the item is as it was read (a revision), with whatever
-// belongs to it under conditions of its own: a hold or transfer that must not be
-// there, holds that must be as they were. Refusals are worked out here, from
-// consistent reads, and a hold or transfer is looked for once more before one is
-// told. So checks and changes are one step, and all numbers are exact (64 bits
-// of DynamoDB's 38 digits).
+// position it took of each instrument. A change of it is a transaction with
+// whatever belongs to it, under one of two conditions: that the item is as it
+// was read (a revision), or, for additions, that what is added to suffices (so
+// that a hold and a settlement of one account do not get in each other's way).
+// What was read of a hold or transfer is a condition, too. Refusals are worked
+// out here, from consistent reads, and a hold or transfer is looked for once
+// more before one is told. So checks and changes are one step, and all numbers
+// are exact (64 bits of DynamoDB's 38 digits).
 //
-// Settle books each account of a journal item in one transaction (several above
-// 99 holds of one account), 16 accounts at a time, and last of all the fees
-// together with the position, which lie in one item per instrument: no item
-// takes every trade. Fees have no other writer, so the condition on the position
-// is what makes them count once.
+// A hold that nothing speaks against is one request, without a read: an id that
+// is not known, an account without limits, funds that suffice are its conditions.
+// When one fails the hold is worked out from reads. Holds placed at the same time
+// go into one transaction, up to 25 of them.
+//
+// Settle books what a journal item does to accounts, holds, fees and position in
+// one transaction after one read; SettleAll several items, as many as name no
+// more than 99 items of the table. What is larger, or has met others three
+// times, is booked account by account, 16 at a time (several transactions above
+// 99 holds of one account), and last of all the fees together with the position,
+// which lie in one item per instrument: no item takes every trade. Fees have no
+// other writer, so the condition on the position is what makes them count once.
 //
 // Deposits and withdrawals share one item per asset, the total, which bounds
 // them to some 500 a second an asset.
@@ -86,7 +96,7 @@
 // TTLAttribute. An attribute that is absent reads as zero.
 //
 //	journal:
-//	journal#INSTRUMENT  head                   p position, h hash
+//	journal#INSTRUMENT  head                   p position, h hash, m published, as of the last append
 //	                    published              p
 //	                    trimmed                p up to where nothing is read, g up to where it is gone
 //	                    snapshot               p, h, and size with one of: d data; parts, upload; objects

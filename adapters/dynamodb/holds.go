@@ -101,7 +101,8 @@ func (h *hold) record() pipeline.HoldRecord {
 	return r
 }
 
-// Hold implements pipeline.Balances. A refusal whose answer was lost, so that
+// Hold implements pipeline.Balances. Holds that are placed at the same time go
+// into one transaction, as long as none stands in the way. A refusal whose answer was lost, so that
 // the call tried again, may be counted as two messages.
 func (b *Balances) Hold(ctx context.Context, h pipeline.Hold) error {
 	err := func() error {
@@ -110,6 +111,9 @@ func (b *Balances) Hold(ctx context.Context, h pipeline.Hold) error {
 			return fmt.Errorf("%w: ID is zero", pipeline.ErrInvalid)
 		case h.Account == 0:
 			return exchange.UnknownAccount
+		}
+		if err := b.placing.Do(ctx, &h); !errors.Is(err, errApart) {
+			return err
 		}
 		return b.alone(ctx, h.Account, func() error {
 			return retry(ctx, func() error { return b.holdOnce(ctx, &h) })
@@ -149,6 +153,7 @@ func (b *Balances) holdOnce(ctx context.Context, h *pipeline.Hold) error {
 	if err != nil {
 		return err
 	}
+	b.noteLimits(a)
 	start, messages := a.windowStart, a.messages
 	if refusal := a.check(h); refusal != nil {
 		if a.windowStart == start && a.messages == messages {

@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/internal/join"
 	"github.com/castlecloud/exchange/adapters/internal/rows"
 	"github.com/castlecloud/exchange/pipeline"
 )
@@ -24,8 +30,8 @@ const (
 
 // The sort keys of an instrument's partition, and their attributes.
 const (
-	sortHead      = "head"      // p, h
-	sortPublished = "published" // p
+	sortHead      = "head"      // p, h, m: published up to there, as an append has said by the way
+	sortPublished = "published" // p: published up to there; the higher of the two counts
 	sortSnapshot  = "snapshot"  // p, h, and a body
 	sortTrimmed   = "trimmed"   // p: nothing up to it can be read; g: it is gone
 	sortItem      = "item#"     // position: h, w (who wrote it), and a body
@@ -54,6 +60,16 @@ type Objects interface {
 type Journal struct {
 	store
 	objects Objects
+	commits *join.Batcher[*commit]
+
+	mu    sync.Mutex
+	marks map[exchange.InstrumentID]mark
+}
+
+// mark is what a Journal knows of an instrument's published mark.
+type mark struct {
+	published pipeline.Position
+	appended  pipeline.Position // the last item that this Journal has added
 }
 
 // NewJournal returns a Journal. It does not ask whether the table is there.
@@ -62,7 +78,9 @@ func NewJournal(client *ddb.Client, cfg JournalConfig) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Journal{s, cfg.Objects}, nil
+	j := &Journal{store: s, objects: cfg.Objects, marks: map[exchange.InstrumentID]mark{}}
+	j.commits = join.New(commitsTogether, commitBatches, j.commitAll)
+	return j, nil
 }
 
 func wrap(inst exchange.InstrumentID, err error) error {
@@ -123,12 +141,78 @@ func (j *Journal) commit(ctx context.Context, inst exchange.InstrumentID, at pip
 	record := itemKey(inst, at.Position).item()
 	record["h"], record["w"] = bin(at.Hash[:]), str(b.id)
 	b.write(record)
-	head := journalKey(inst, sortHead).item()
-	head["p"], head["h"] = unum(at.Position), bin(at.Hash[:])
-	put, move := j.put(record, absent, nil, nil), j.put(head, absent, nil, nil)
-	if at.Position > 1 {
-		move = j.put(head, "p = :before", nil, item{":before": unum(at.Position - 1)})
+	j.mu.Lock()
+	published := j.marks[inst].published
+	j.mu.Unlock()
+	// Together with the head goes the mark, which would cost a write of its own.
+	move := types.TransactWriteItem{Update: &types.Update{TableName: aws.String(j.table), Key: journalKey(inst, sortHead).item(),
+		UpdateExpression: aws.String("SET p = :p, h = :h, m = :m"), ConditionExpression: aws.String(absent),
+		ExpressionAttributeValues: item{":p": unum(at.Position), ":h": bin(at.Hash[:]), ":m": unum(published)}}}
+	if published == 0 {
+		move.Update.UpdateExpression = aws.String("SET p = :p, h = :h")
+		delete(move.Update.ExpressionAttributeValues, ":m")
 	}
+	if at.Position > 1 {
+		move.Update.ConditionExpression = aws.String("p = :before")
+		move.Update.ExpressionAttributeValues[":before"] = unum(at.Position - 1)
+	}
+	put := j.put(record, absent, nil, nil)
+	err := errApart
+	if b.size <= commitBytes && b.parts == 0 {
+		err = j.commits.Do(ctx, &commit{put, move})
+	}
+	if errors.Is(err, errApart) {
+		err = j.commitOnce(ctx, inst, at, b, put, move)
+	}
+	if err == nil {
+		j.mu.Lock()
+		m := j.marks[inst]
+		m.appended = max(m.appended, at.Position)
+		j.marks[inst] = m
+		j.mu.Unlock()
+	}
+	return err
+}
+
+const (
+	// commitsTogether is how many instruments' items are committed in one
+	// transaction at most, each no longer than commitBytes.
+	commitsTogether = 10
+	commitBytes     = 32 << 10
+	commitBatches   = 4 // such transactions on their way
+	commitPatience  = 5 * time.Second
+)
+
+// commit is what commits an item.
+type commit struct{ put, move types.TransactWriteItem }
+
+// commitAll commits items of several instruments, appended at the same time, in
+// one transaction. When it fails, or there is but one, each is errApart: it is
+// committed by itself, which finds out whether it is there.
+func (j *Journal) commitAll(ctx context.Context, commits []*commit) []error {
+	apart := slices.Repeat([]error{errApart}, len(commits))
+	heads := map[string]bool{}
+	var writes []types.TransactWriteItem
+	for _, c := range commits {
+		head := fields{item: c.move.Update.Key}
+		if name := head.text(PartitionKey); !heads[name] { // two of one instrument: one of them is fenced
+			heads[name] = true
+			writes = append(writes, c.put, c.move)
+		}
+	}
+	if len(heads) < 2 || len(heads) < len(commits) {
+		return apart
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitPatience)
+	defer cancel()
+	if err := j.write(ctx, newToken(), writes...); err != nil {
+		return apart
+	}
+	return make([]error, len(commits))
+}
+
+// commitOnce writes the two items.
+func (j *Journal) commitOnce(ctx context.Context, inst exchange.InstrumentID, at pipeline.Head, b *body, put, move types.TransactWriteItem) error {
 	return retry(ctx, func() error {
 		// One token for all tries: the second of two that both arrive is
 		// answered as the first was.
@@ -263,18 +347,46 @@ func (j *Journal) raise(ctx context.Context, inst exchange.InstrumentID, sort, n
 	return err
 }
 
-// MarkPublished implements pipeline.Journal. The mark is durable.
+// MarkPublished implements pipeline.Journal. Up to the item that this Journal
+// has added last the mark goes with the next one, and would be lost with the
+// process: then the Sweeper publishes that item again, once. Any other is
+// durable.
 func (j *Journal) MarkPublished(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position) error {
 	if err := checkInstrument(inst); err != nil {
 		return wrap(inst, err)
+	}
+	j.mu.Lock()
+	m := j.marks[inst]
+	mine := pos == m.appended
+	if mine {
+		m.published = max(m.published, pos)
+		j.marks[inst] = m
+	}
+	j.mu.Unlock()
+	if mine && pos > 0 {
+		return nil
 	}
 	return wrap(inst, j.raise(ctx, inst, sortPublished, "p", pos))
 }
 
 // Published implements pipeline.Journal.
 func (j *Journal) Published(ctx context.Context, inst exchange.InstrumentID) (pipeline.Position, error) {
-	pos, err := j.position(ctx, inst, sortPublished)
-	return pos, wrap(inst, err)
+	alone, head := journalKey(inst, sortPublished), journalKey(inst, sortHead)
+	got, err := j.getAll(ctx, []key{alone, head})
+	if err != nil {
+		return 0, wrap(inst, err)
+	}
+	marked, moved := fields{item: got[alone]}, fields{item: got[head]}
+	pos := max(pipeline.Position(marked.uint("p", 64)), pipeline.Position(moved.uint("m", 64)))
+	if err := errors.Join(marked.err, moved.err); err != nil {
+		return 0, wrap(inst, err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := j.marks[inst]
+	m.published = max(m.published, pos)
+	j.marks[inst] = m
+	return m.published, nil
 }
 
 // Trim implements pipeline.Journal. Should it end early, another one with the

@@ -5,20 +5,26 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
-// Settle implements pipeline.Balances: accounts first, MaxParallel at a time,
-// then the fees with the position. An account with more than 99 holds in one
+// Settle implements pipeline.Balances. Whatever fits into one transaction,
+// accounts, fees and position, is booked in one; otherwise accounts first, MaxParallel at a time,
+// then the fees with the position, as when others keep changing one of them. An
+// account with more than 99 holds in one
 // item takes several transactions, its holds first: until the last of them a
 // reader may see a hold that has ended whose funds are still held. A call that
 // ends early is finished by the next one.
 func (b *Balances) Settle(ctx context.Context, c pipeline.Committed, s *pipeline.Settlement) error {
 	if err := c.Check(); err != nil {
 		return fmt.Errorf("settling: %w", err)
+	}
+	if done, _ := b.settleTogether(ctx, []pipeline.Committed{c}, []*pipeline.Settlement{s}); done == 1 {
+		return nil
 	}
 	if err := b.settle(ctx, c, s); err != nil {
 		return fmt.Errorf("settling item %d of instrument %d: %w", c.Position(), c.Instrument(), err)
@@ -46,15 +52,8 @@ func (b *Balances) settle(ctx context.Context, c pipeline.Committed, s *pipeline
 	if err := s.Check(); err != nil {
 		return err
 	}
-	for i := range s.Fees {
-		ch := &s.Fees[i]
-		var have exchange.Amount
-		if at, ok := find(fees, ch.Asset); ok {
-			have = fees[at].Available
-		}
-		if sum := have + ch.Available; ch.Available != 0 && (sum > have) != (ch.Available > 0) {
-			return fmt.Errorf("%w: fees of asset %d: %d %+d", pipeline.ErrInvalid, ch.Asset, have, ch.Available)
-		}
+	if _, err := addFees(fees, s.Fees); err != nil {
+		return err
 	}
 	err = each(ctx, len(s.Accounts), func(ctx context.Context, i int) error {
 		a := &s.Accounts[i]
@@ -72,14 +71,31 @@ func (b *Balances) settle(ctx context.Context, c pipeline.Committed, s *pipeline
 	return b.settleVenue(ctx, inst, pos, s.Fees)
 }
 
-// settleVenue books the fees and moves the position, in one write.
-func (b *Balances) settleVenue(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position, fees []pipeline.AssetChange) error {
+// addFees returns what fees come to with those of one item. It may change have.
+func addFees(have []pipeline.AssetBalance, fees []pipeline.AssetChange) ([]pipeline.AssetBalance, error) {
+	for i := range fees {
+		ch := &fees[i]
+		at, ok := find(have, ch.Asset)
+		if !ok {
+			have = slices.Insert(have, at, pipeline.AssetBalance{Asset: ch.Asset})
+		}
+		was := have[at].Available
+		have[at].Available += ch.Available
+		if ch.Available != 0 && (have[at].Available > was) != (ch.Available > 0) {
+			return have, fmt.Errorf("%w: fees of asset %d: %d %+d", pipeline.ErrInvalid, ch.Asset, was, ch.Available)
+		}
+	}
+	return have, nil
+}
+
+// venueUpdate books fees and moves the position from one to another.
+func (b *Balances) venueUpdate(inst exchange.InstrumentID, before, pos pipeline.Position, fees []pipeline.AssetChange) *types.Update {
 	set, add, condition := "SET p = :p", "", "p = :before"
 	names, values := map[string]string{}, item{":p": unum(pos)}
-	if pos == 1 {
+	if before == 0 {
 		condition = "attribute_not_exists(p)"
 	} else {
-		values[":before"] = unum(pos - 1)
+		values[":before"] = unum(before)
 	}
 	for i := range fees {
 		if fees[i].Available != 0 {
@@ -94,7 +110,14 @@ func (b *Balances) settleVenue(ctx context.Context, inst exchange.InstrumentID, 
 	if len(names) == 0 {
 		names = nil
 	}
-	met, err := b.update(ctx, venueKey(inst), set, condition, names, values)
+	return &types.Update{TableName: aws.String(b.table), Key: venueKey(inst).item(), UpdateExpression: aws.String(set),
+		ConditionExpression: aws.String(condition), ExpressionAttributeNames: names, ExpressionAttributeValues: values}
+}
+
+// settleVenue books the fees and moves the position, in one write.
+func (b *Balances) settleVenue(ctx context.Context, inst exchange.InstrumentID, pos pipeline.Position, fees []pipeline.AssetChange) error {
+	u := b.venueUpdate(inst, pos-1, pos, fees)
+	met, err := b.update(ctx, venueKey(inst), *u.UpdateExpression, *u.ConditionExpression, u.ExpressionAttributeNames, u.ExpressionAttributeValues)
 	if err != nil || met {
 		return err
 	}
@@ -109,14 +132,7 @@ func (b *Balances) settleVenue(ctx context.Context, inst exchange.InstrumentID, 
 // settleAccount books what an item does to an account, once.
 func (b *Balances) settleAccount(ctx context.Context, c pipeline.Committed, s *pipeline.AccountSettlement) error {
 	mine := accountKey(s.Account)
-	keys := make([]key, 1, 1+len(s.Holds)+len(s.Refused))
-	keys[0] = mine
-	for i := range s.Holds {
-		keys = append(keys, holdKey(s.Account, &s.Holds[i].ID))
-	}
-	for i := range s.Refused {
-		keys = append(keys, holdKey(s.Account, &s.Refused[i]))
-	}
+	keys := append([]key{mine}, holdKeys(s)...)
 	got, err := b.getAll(ctx, keys)
 	if err != nil {
 		return err
@@ -142,6 +158,18 @@ func (b *Balances) settleAccount(ctx context.Context, c pipeline.Committed, s *p
 	return b.write(ctx, newToken(), append(slices.Clip(writes), b.writeAccount(a))...)
 }
 
+// holdKeys are the keys of what an item names: Holds, then Refused.
+func holdKeys(s *pipeline.AccountSettlement) []key {
+	keys := make([]key, 0, len(s.Holds)+len(s.Refused))
+	for i := range s.Holds {
+		keys = append(keys, holdKey(s.Account, &s.Holds[i].ID))
+	}
+	for i := range s.Refused {
+		keys = append(keys, holdKey(s.Account, &s.Refused[i]))
+	}
+	return keys
+}
+
 // settling works out what an item makes of an account and its holds.
 type settling struct {
 	*account
@@ -149,7 +177,8 @@ type settling struct {
 	pos     pipeline.Position
 	now     exchange.Time // of the item
 	got     map[key]item
-	changed []*hold // to be written
+	holds   map[key]*hold // those that were looked at
+	changed []*hold       // to be written, each once
 }
 
 // book changes the account and collects the holds that change. An error leaves
@@ -187,11 +216,22 @@ func (w *settling) book(s *pipeline.AccountSettlement, holds []key) error {
 
 // find returns a hold, which it makes when nobody has placed it.
 func (w *settling) find(k key, id exchange.CommandID, asset exchange.AssetID) (*hold, error) {
-	if it := w.got[k]; it != nil {
-		return readHold(it)
+	if h := w.holds[k]; h != nil {
+		return h, nil
 	}
 	as := pipeline.Hold{ID: id, Account: w.id, Instrument: w.inst, Asset: asset, Time: w.now}
-	return &hold{as: as, asset: asset, state: pipeline.HoldOpen}, nil
+	h := &hold{as: as, asset: asset, state: pipeline.HoldOpen}
+	if it := w.got[k]; it != nil {
+		var err error
+		if h, err = readHold(it); err != nil {
+			return nil, err
+		}
+	}
+	if w.holds == nil {
+		w.holds = map[key]*hold{}
+	}
+	w.holds[k] = h
+	return h, nil
 }
 
 // booked reports whether this item has changed the hold already.
@@ -264,7 +304,9 @@ func (w *settling) done(h *hold, ended bool, opened int64, released exchange.Amo
 	}
 	w.openOrders += opened
 	h.last = effect{w.inst, w.pos, opened, released}
-	w.changed = append(w.changed, h)
+	if !slices.Contains(w.changed, h) {
+		w.changed = append(w.changed, h)
+	}
 }
 
 // timeOf returns the time of an item: that of its last event.
