@@ -40,7 +40,7 @@ locals {
 
   may = {
     read_journal   = { sid = "ReadJournal", actions = ["dynamodb:GetItem", "dynamodb:Query"], resources = [module.data.tables["journal"].arn] }
-    write_journal  = { sid = "WriteJournal", actions = ["dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["journal"].arn] }
+    write_journal  = { sid = "WriteJournal", actions = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["journal"].arn] }
     read_balances  = { sid = "ReadBalances", actions = ["dynamodb:GetItem", "dynamodb:Query"], resources = [module.data.tables["balances"].arn, "${module.data.tables["balances"].arn}/index/placed"] }
     write_balances = { sid = "WriteBalances", actions = ["dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["balances"].arn, "${module.data.tables["balances"].arn}/index/placed"] }
     connections    = { sid = "Connections", actions = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = [module.data.tables["connections"].arn] }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/apigatewaymanagementapi"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -29,6 +31,7 @@ import (
 	"github.com/castlecloud/exchange/adapters/cloudwatch"
 	"github.com/castlecloud/exchange/adapters/dynamodb"
 	bus "github.com/castlecloud/exchange/adapters/eventbridge"
+	"github.com/castlecloud/exchange/adapters/plainbody"
 	"github.com/castlecloud/exchange/adapters/redis"
 	"github.com/castlecloud/exchange/adapters/s3"
 	"github.com/castlecloud/exchange/adapters/sharded"
@@ -101,12 +104,18 @@ func (e *Env) fail(what string, err error) {
 	}
 }
 
+// idleConns is how many connections to a service are kept: as many as the
+// requests that are on their way at once. The SDK's own 10 would open and close
+// the others.
+const idleConns = 64
+
 // sdk returns the SDK's settings: region, credentials and, when there are any,
 // endpoints (AWS_ENDPOINT_URL_...) from the environment.
 func (e *Env) sdk() aws.Config {
 	if e.aws == nil {
 		c, err := awsconfig.LoadDefaultConfig(context.Background())
 		e.fail("settings of the SDK", err)
+		c.HTTPClient = plainbody.Client(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = idleConns }))
 		e.aws = &c
 	}
 	return *e.aws

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
+	"strconv"
 	"sync"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -32,7 +34,24 @@ func Start(name string, build Build) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	tuneMemory(os.Getenv)
 	lambda.Start(newFunction(e, build))
+}
+
+// gcPercent is GOGC of a function, unless it says so itself. Its heap is a few
+// MB, of which the default would collect garbage several times a second under
+// load, and there are hundreds of MB.
+const gcPercent = 400
+
+// tuneMemory lets the collector rest while there is memory.
+func tuneMemory(getenv func(string) string) {
+	if getenv("GOGC") != "" {
+		return
+	}
+	debug.SetGCPercent(gcPercent)
+	if mb, err := strconv.ParseInt(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"), 10, 64); err == nil && mb > 0 && getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(mb << 20 / 10 * 8) // what is not the heap's needs room, too
+	}
 }
 
 // function is a lambda.Handler that is built when it is first needed.

@@ -57,8 +57,11 @@ type Config struct {
 	// the caller runs them as processes, with Environment.
 	Resident   []string
 	Visibility time.Duration // of the queues, whole seconds; 0: DefaultVisibility
-	Logger     *slog.Logger
-	Faults     Faults
+	// OwnDynamoDB lets package adapters/standin/dynamo stand in for DynamoDB, in
+	// this process, instead of DynamoDB Local.
+	OwnDynamoDB bool
+	Logger      *slog.Logger
+	Faults      Faults
 	// Done is told of every invocation; nil: nobody.
 	Done func(lambda.Invocation)
 }
@@ -76,8 +79,8 @@ type Faults struct {
 	// Zombie: each instrument has a second matching engine, which gets every
 	// command, too.
 	Zombie bool
-	// DynamoDB is asked before each request, by its operation (PutItem ...).
-	DynamoDB func(operation string) ProxyFault
+	// DynamoDB is asked before each request.
+	DynamoDB func(DynamoRequest) ProxyFault
 	// Post is asked for each call of the WebSocket API's management.
 	Post func(method, connection string) websocket.Fault
 }
@@ -101,9 +104,10 @@ type Cloud struct {
 
 // parts are the servers.
 type parts struct {
-	redis, postgres, dynamo, fauxqs *standin.Server
+	redis, postgres, dynamo, fauxqs *standin.Server // dynamo is nil with Config.OwnDynamoDB
+	dynamoURL                       string
 	s3, events, management          string // URLs
-	dynamoURL                       string // of the proxy in front of DynamoDB; "": there is none
+	proxyURL                        string // of the proxy in front of DynamoDB; "": there is none
 }
 
 // Start starts everything. ctx bounds the start alone; Close stops it.
@@ -232,6 +236,9 @@ func (c *Cloud) startParts(ctx context.Context) error {
 		into  **standin.Server
 		start func(context.Context, string) (*standin.Server, error)
 	}{{"redis", &c.parts.redis, standin.Redis}, {"postgres", &c.parts.postgres, standin.Postgres}, {"dynamodb", &c.parts.dynamo, standin.DynamoDB}, {"fauxqs", &c.parts.fauxqs, standin.Fauxqs}} {
+		if p.into == &c.parts.dynamo && c.cfg.OwnDynamoDB {
+			continue
+		}
 		together(p.name, func() error {
 			dir := filepath.Join(c.cfg.Dir, p.name)
 			if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -255,6 +262,9 @@ func (c *Cloud) startParts(ctx context.Context) error {
 	if err := c.startS3(); err != nil {
 		return err
 	}
+	if err := c.startDynamoDB(); err != nil {
+		return err
+	}
 	return c.startProxy()
 }
 
@@ -266,7 +276,7 @@ func (c *Cloud) startGateway(l net.Listener, instruments []*exchange.Instrument)
 	for acct := range c.cfg.DemoAccounts {
 		demo = append(demo, exchange.AccountID(acct+1))
 	}
-	c.gateway = &gateway{functions: c.lambda, hosts: hosts, authorized: map[string]authorization{}, page: api.New(api.Config{
+	c.gateway = &gateway{functions: c.lambda, hosts: hosts, authorized: map[string]authorization{}, room: make(chan struct{}, apiConcurrency), page: api.New(api.Config{
 		Instruments: instruments, Keys: c.keys, Verify: c.keys.Verify, Demo: demo, Page: web.Files(), PagePolicy: web.Policy,
 		Hosts: slices.Clone(hosts), Now: time.Now, Metrics: memory.NewMetrics(), Logger: c.log,
 	})}
@@ -336,10 +346,14 @@ func (c *Cloud) Parts() []Part {
 		{"event bus", "EventBridge", c.parts.events},
 		{"Lambda", fmt.Sprintf("%d functions, %d shards", len(config.Functions), c.cfg.Shards), c.lambda.URL()},
 		{"fauxqs", "SQS, SNS", c.parts.fauxqs.URL()},
-		{"DynamoDB Local", "DynamoDB: journal, balances, connections", c.parts.dynamo.URL()},
+		{"DynamoDB Local", "DynamoDB: journal, balances, connections", c.parts.dynamoURL},
 		{"redis-server", "ElastiCache: books", c.parts.redis.URL()},
 		{"PostgreSQL", "Aurora: trades, orders", c.parts.postgres.URL()},
 		{"gofakes3", "S3: archive", c.parts.s3},
+	}
+	if c.cfg.OwnDynamoDB {
+		i := slices.IndexFunc(out, func(p Part) bool { return p.Name == "DynamoDB Local" })
+		out[i].Name = "standin/dynamo"
 	}
 	return out
 }

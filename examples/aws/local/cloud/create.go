@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -22,6 +23,7 @@ import (
 	"github.com/castlecloud/exchange/adapters/apigateway"
 	"github.com/castlecloud/exchange/adapters/aurora"
 	"github.com/castlecloud/exchange/adapters/dynamodb"
+	"github.com/castlecloud/exchange/adapters/plainbody"
 	"github.com/castlecloud/exchange/pipeline"
 )
 
@@ -48,12 +50,13 @@ type made struct {
 
 // sdk returns settings for the clients of this process.
 func sdk(endpoint string) aws.Config {
-	return aws.Config{Region: region, BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("local", "local", "")}
+	return aws.Config{Region: region, BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		HTTPClient: plainbody.Client(awshttp.NewBuildableClient())}
 }
 
 // create creates queues, topics, tables, the bucket and the schema.
 func (c *Cloud) create(ctx context.Context) (*made, error) {
-	client := ddb.NewFromConfig(sdk(c.parts.dynamo.URL()))
+	client := ddb.NewFromConfig(sdk(c.parts.dynamoURL))
 	if err := dynamodb.CreateTables(ctx, client, journalTable, balancesTable); err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ const (
 
 // endow gives the demo accounts what they begin with.
 func (c *Cloud) endow(ctx context.Context, instruments []*exchange.Instrument) error {
-	b, err := dynamodb.NewBalances(ddb.NewFromConfig(sdk(c.parts.dynamo.URL())), dynamodb.BalancesConfig{Table: balancesTable})
+	b, err := dynamodb.NewBalances(ddb.NewFromConfig(sdk(c.parts.dynamoURL)), dynamodb.BalancesConfig{Table: balancesTable})
 	if err != nil {
 		return err
 	}

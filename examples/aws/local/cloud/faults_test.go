@@ -118,7 +118,7 @@ func (c *chaos) faults() Faults {
 			}
 			return 0
 		},
-		DynamoDB: func(string) (f ProxyFault) {
+		DynamoDB: func(DynamoRequest) (f ProxyFault) {
 			switch {
 			case c.happens("DynamoDB throttled", 30):
 				f.Throttle = true

@@ -23,18 +23,22 @@ const LogDir = "logs"
 // would be safe, and slower.
 const (
 	functionTimeout  = 8 * time.Second
-	apiConcurrency   = 16
+	apiConcurrency   = 8
 	otherConcurrency = 8
-	heartbeatEvery   = 30 * time.Second
+	// queuePollers is how many batches of requests, and of messages for clients,
+	// are worked on at a time: the least MaximumConcurrency that AWS takes. With
+	// more there are more processes for the same two cores, and smaller batches.
+	queuePollers   = 2
+	heartbeatEvery = 30 * time.Second
 )
 
 // Environment returns the values that variables have here, and what the SDK is
 // told.
 func (c *Cloud) Environment(vars []config.Var) map[string]string {
 	m := c.made
-	dynamo := c.parts.dynamo.URL()
-	if c.parts.dynamoURL != "" {
-		dynamo = c.parts.dynamoURL
+	dynamo := c.parts.dynamoURL
+	if c.parts.proxyURL != "" {
+		dynamo = c.parts.proxyURL
 	}
 	values := map[string]string{
 		"LOG_LEVEL": "INFO", "METRICS_NAMESPACE": "Exchange", "JOURNAL_TABLE": journalTable, "BALANCES_TABLE": balancesTable, "CONNECTIONS_TABLE": connectionsTable,
@@ -51,7 +55,9 @@ func (c *Cloud) Environment(vars []config.Var) map[string]string {
 		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_ENDPOINT_URL_DYNAMODB": dynamo, "AWS_ENDPOINT_URL_SQS": c.parts.fauxqs.URL(), "AWS_ENDPOINT_URL_SNS": c.parts.fauxqs.URL(),
 		"AWS_ENDPOINT_URL_S3": c.parts.s3, "AWS_ENDPOINT_URL_EVENTBRIDGE": c.parts.events, "AWS_ENDPOINT_URL_LAMBDA": c.lambda.URL(),
-		"GOMAXPROCS": "2",
+		// As many as a function of up to 1,769 MB has; with more, dozens of
+		// processes on a few cores mostly look for something to do.
+		"GOMAXPROCS": "1",
 	}
 	for _, v := range vars {
 		if value, ok := values[v.Name]; ok {
@@ -78,7 +84,9 @@ func (c *Cloud) startFunctions() error {
 			return err
 		}
 		c.outputs = append(c.outputs, output)
-		return c.lambda.Add(lambda.Function{Name: name, Binary: filepath.Join(c.cfg.Binaries, function), Env: c.Environment(config.VarsOf(function)),
+		env := c.Environment(config.VarsOf(function))
+		env["AWS_SDK_UA_APP_ID"] = function // so that the proxy knows whose requests it sees
+		return c.lambda.Add(lambda.Function{Name: name, Binary: filepath.Join(c.cfg.Binaries, function), Env: env,
 			Concurrency: concurrency, Timeout: functionTimeout, Output: output})
 	}
 	queues := sqs.NewFromConfig(sdk(c.parts.fauxqs.URL()))
@@ -89,11 +97,11 @@ func (c *Cloud) startFunctions() error {
 		}
 	}
 	if !resident("order-processor") {
-		if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: otherConcurrency / 2}); err != nil {
+		if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: queuePollers}); err != nil {
 			return err
 		}
 	}
-	if err := c.lambda.Map(queues, lambda.Mapping{Function: "push", Queue: m.push, Batch: lambda.MaxBatch, Pollers: otherConcurrency / 2}); err != nil {
+	if err := c.lambda.Map(queues, lambda.Mapping{Function: "push", Queue: m.push, Batch: lambda.MaxBatch, Pollers: queuePollers}); err != nil {
 		return err
 	}
 	for shard := range c.cfg.Shards {

@@ -40,6 +40,10 @@ type gateway struct {
 	hosts     []string     // the Host headers that are answered
 	page      http.Handler // the page and the demo login
 	sockets   *websocket.Server
+	// room has something in it for each environment of api that a request may
+	// have: there are fewer than an account of AWS has, and requests wait for
+	// one rather than being refused.
+	room chan struct{}
 
 	mu         sync.Mutex
 	authorized map[string]authorization // by token
@@ -105,7 +109,14 @@ func (g *gateway) rest(w http.ResponseWriter, r *http.Request, private bool) {
 		}
 	}
 	var out events.APIGatewayProxyResponse
-	if err := g.call(ctx, "api", ev, &out); err != nil {
+	select {
+	case g.room <- struct{}{}:
+		err = g.call(ctx, "api", ev, &out)
+		<-g.room
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		g.failed(w, err)
 		return
 	}

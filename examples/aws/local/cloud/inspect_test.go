@@ -46,7 +46,7 @@ type mirror struct {
 }
 
 func newMirror(t *testing.T, c *Cloud) *mirror {
-	j, err := dynamodb.NewJournal(ddb.NewFromConfig(sdk(c.parts.dynamo.URL())), dynamodb.JournalConfig{Table: journalTable})
+	j, err := dynamodb.NewJournal(ddb.NewFromConfig(sdk(c.parts.dynamoURL)), dynamodb.JournalConfig{Table: journalTable})
 	require.NoError(t, err)
 	archive, err := s3.NewArchive(awss3.NewFromConfig(sdk(c.parts.s3), func(o *awss3.Options) { o.UsePathStyle = true }), s3.Config{Bucket: archiveBucket})
 	require.NoError(t, err)
@@ -93,7 +93,7 @@ func inspect(t *testing.T, c *Cloud, tr *traffic, patience time.Duration) *found
 	waiting, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ctx := t.Context()
-	client := ddb.NewFromConfig(sdk(c.parts.dynamo.URL()))
+	client := ddb.NewFromConfig(sdk(c.parts.dynamoURL))
 	s := &stores{journal: newMirror(t, c)}
 	var err error
 	s.balances, err = dynamodb.NewBalances(client, dynamodb.BalancesConfig{Table: balancesTable})
@@ -291,7 +291,7 @@ func plant(t *testing.T, c *Cloud, tr *traffic) []string {
 	symbol := tr.instruments[0].Symbol()
 	tr.books[symbol].levels["bid"]["0.01"] = "1"
 	tr.mu.Unlock()
-	b, err := dynamodb.NewBalances(ddb.NewFromConfig(sdk(c.parts.dynamo.URL())), dynamodb.BalancesConfig{Table: balancesTable})
+	b, err := dynamodb.NewBalances(ddb.NewFromConfig(sdk(c.parts.dynamoURL)), dynamodb.BalancesConfig{Table: balancesTable})
 	require.NoError(t, err)
 	require.NoError(t, b.Deposit(ctx, pipeline.Transfer{ID: exchange.CommandID{9}, Account: 1, Asset: 1, Amount: 1, Time: exchange.Time(time.Now().UnixNano())}))
 	db, err := pgx.Connect(ctx, c.parts.postgres.URL())

@@ -52,7 +52,7 @@ func BenchmarkResident(b *testing.B) {
 					batch = batch[:0]
 				}
 			}
-			j, err := dynamodb.NewJournal(ddb.NewFromConfig(sdk(c.parts.dynamo.URL())), dynamodb.JournalConfig{Table: journalTable})
+			j, err := dynamodb.NewJournal(ddb.NewFromConfig(sdk(c.parts.dynamoURL)), dynamodb.JournalConfig{Table: journalTable})
 			require.NoError(b, err)
 			log, at := pipeline.NewLog(j), map[exchange.InstrumentID]pipeline.Position{}
 			commands, items, first := 0, 0, 0

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +34,8 @@ var (
 	speedShards   = flag.Int("speed.shards", 2, "shards of TestSpeed")
 	speedAccounts = flag.Int("speed.accounts", 20, "who trade in TestSpeed")
 	speedRisk     = flag.Bool("speed.risk-function", true, "of TestSpeed: risk-checker is a function of its own")
+	speedOwn      = flag.Bool("speed.own-dynamodb", false, "of TestSpeed: adapters/standin/dynamo instead of DynamoDB Local")
+	speedRequests = flag.Bool("speed.requests", false, "TestSpeed counts the requests to DynamoDB, which slows them")
 	speedSVG      = flag.String("speed.svg", "", "draw what TestSpeed measured into this file")
 )
 
@@ -89,16 +93,30 @@ func (tr *trace) own() (sum time.Duration) {
 // stores meanwhile, and of risk-checker. What lies between two functions is the
 // stand-ins of SQS, SNS and EventBridge, and waiting for one's turn.
 func TestSpeed(t *testing.T) {
+	// What is measured lives in this process too, and most of what it keeps stays.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var mu sync.Mutex
 	var invocations []lambda.Invocation
 	measuring := false
-	c := startCloud(t, Config{SweepEvery: time.Minute, DemoAccounts: *speedAccounts, Shards: *speedShards, RiskInProcess: !*speedRisk, Done: func(i lambda.Invocation) {
+	cfg := Config{SweepEvery: time.Minute, DemoAccounts: *speedAccounts, Shards: *speedShards, RiskInProcess: !*speedRisk, OwnDynamoDB: *speedOwn, Done: func(i lambda.Invocation) {
 		mu.Lock()
 		defer mu.Unlock()
 		if measuring {
 			invocations = append(invocations, i)
 		}
-	}})
+	}}
+	requests := map[DynamoRequest]int{}
+	if *speedRequests {
+		cfg.Faults.DynamoDB = func(r DynamoRequest) ProxyFault {
+			mu.Lock()
+			defer mu.Unlock()
+			if measuring {
+				requests[r]++
+			}
+			return ProxyFault{}
+		}
+	}
+	c := startCloud(t, cfg)
 	tr := newTraffic(t, c, 1)
 	trades := watchTrades(t, tr)
 	// Every process is started, and every book begun, before anything counts.
@@ -108,8 +126,12 @@ func TestSpeed(t *testing.T) {
 	mu.Lock()
 	measuring = true
 	mu.Unlock()
+	used := processorTimes()
 	shots := shoot(t, tr, *speedRate, *speedTime)
-	traces, traded := follow(t, c, tr, shots, trades, func() []lambda.Invocation {
+	traces, traded := follow(t, c, tr, shots, trades, func() []lambda.Invocation { // when all are through
+		if used != nil {
+			t.Log("\n" + processorTable(used, processorTimes(), len(shots)))
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(invocations)
@@ -123,6 +145,9 @@ func TestSpeed(t *testing.T) {
 	rows := rowsOf(traces)
 	t.Logf("%v orders a second for %v over %d instruments, %d shards: %d sent, %d accepted, %d traded at once, %d followed to the client\n%s",
 		*speedRate, *speedTime, len(tr.instruments), *speedShards, len(shots), accepted, traded, len(traces), tableOf(rows))
+	if *speedRequests {
+		t.Log("\n" + requestTable(requests, len(shots)))
+	}
 	require.NotEmpty(t, traces, "nothing was followed to the client")
 	if *speedSVG != "" {
 		require.NoError(t, os.WriteFile(*speedSVG, []byte(drawing(rows, *speedRate)), 0o644))
@@ -422,6 +447,22 @@ func tableOf(rows []row) string {
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", r.name, millis(r.p50), millis(r.p90), millis(r.p99))
 	}
+	_ = w.Flush()
+	return b.String()
+}
+
+// requestTable says what was asked of DynamoDB for n orders.
+func requestTable(requests map[DynamoRequest]int, n int) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	all := slices.SortedFunc(maps.Keys(requests), func(a, b DynamoRequest) int { return requests[b] - requests[a] })
+	sum := 0
+	fmt.Fprintln(w, "requests of an order\tof\toperation\ttable")
+	for _, r := range all {
+		sum += requests[r]
+		fmt.Fprintf(w, "%.2f\t%s\t%s\t%s\n", float64(requests[r])/float64(n), r.Function, r.Operation, r.Table)
+	}
+	fmt.Fprintf(w, "%.2f\tall\n", float64(sum)/float64(n))
 	_ = w.Flush()
 	return b.String()
 }
