@@ -56,6 +56,7 @@ type Config struct {
 	// Resident names services of config.Services that no function stands for:
 	// the caller runs them as processes, with Environment.
 	Resident   []string
+	HandOver   time.Duration // of every queue: lambda.Mapping
 	Visibility time.Duration // of the queues, whole seconds; 0: DefaultVisibility
 	// OwnDynamoDB lets package adapters/standin/dynamo stand in for DynamoDB, in
 	// this process, instead of DynamoDB Local.

@@ -26,9 +26,8 @@ const (
 	apiConcurrency   = 8
 	otherConcurrency = 8
 	// queuePollers is how many batches of requests, and of messages for clients,
-	// are worked on at a time: the least MaximumConcurrency that AWS takes. With
-	// more there are more processes for the same two cores, and smaller batches.
-	queuePollers   = 2
+	// are worked on at a time.
+	queuePollers   = 4
 	heartbeatEvery = 30 * time.Second
 )
 
@@ -97,11 +96,11 @@ func (c *Cloud) startFunctions() error {
 		}
 	}
 	if !resident("order-processor") {
-		if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: queuePollers}); err != nil {
+		if err := c.lambda.Map(queues, lambda.Mapping{Function: "order-processor", Queue: m.requests, Batch: lambda.MaxBatch, Pollers: queuePollers, HandOver: c.cfg.HandOver}); err != nil {
 			return err
 		}
 	}
-	if err := c.lambda.Map(queues, lambda.Mapping{Function: "push", Queue: m.push, Batch: lambda.MaxBatch, Pollers: queuePollers}); err != nil {
+	if err := c.lambda.Map(queues, lambda.Mapping{Function: "push", Queue: m.push, Batch: lambda.MaxBatch, Pollers: queuePollers, HandOver: c.cfg.HandOver}); err != nil {
 		return err
 	}
 	for shard := range c.cfg.Shards {
@@ -117,7 +116,7 @@ func (c *Cloud) startFunctions() error {
 			if err := add(name, f.function, 1); err != nil {
 				return err
 			}
-			mapping := lambda.Mapping{Function: name, Queue: f.queues[shard], Batch: lambda.MaxBatch, Pollers: 1}
+			mapping := lambda.Mapping{Function: name, Queue: f.queues[shard], Batch: lambda.MaxBatch, Pollers: 1, HandOver: c.cfg.HandOver}
 			if f.late && c.cfg.Faults.Late != nil {
 				mapping.Late = func() time.Duration { return c.cfg.Faults.Late(name) }
 			}

@@ -35,6 +35,7 @@ var (
 	speedAccounts = flag.Int("speed.accounts", 20, "who trade in TestSpeed")
 	speedRisk     = flag.Bool("speed.risk-function", true, "of TestSpeed: risk-checker is a function of its own")
 	speedOwn      = flag.Bool("speed.own-dynamodb", false, "of TestSpeed: adapters/standin/dynamo instead of DynamoDB Local")
+	speedHandOver = flag.Duration("speed.hand-over", 0, "of TestSpeed: how long each queue rests between two batches")
 	speedRequests = flag.Bool("speed.requests", false, "TestSpeed counts the requests to DynamoDB, which slows them")
 	speedSVG      = flag.String("speed.svg", "", "draw what TestSpeed measured into this file")
 )
@@ -98,7 +99,7 @@ func TestSpeed(t *testing.T) {
 	var mu sync.Mutex
 	var invocations []lambda.Invocation
 	measuring := false
-	cfg := Config{SweepEvery: time.Minute, DemoAccounts: *speedAccounts, Shards: *speedShards, RiskInProcess: !*speedRisk, OwnDynamoDB: *speedOwn, Done: func(i lambda.Invocation) {
+	cfg := Config{SweepEvery: time.Minute, DemoAccounts: *speedAccounts, Shards: *speedShards, RiskInProcess: !*speedRisk, OwnDynamoDB: *speedOwn, HandOver: *speedHandOver, Done: func(i lambda.Invocation) {
 		mu.Lock()
 		defer mu.Unlock()
 		if measuring {

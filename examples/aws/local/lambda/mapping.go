@@ -33,6 +33,10 @@ type Mapping struct {
 	Queue    string // URL
 	Batch    int    // messages of an invocation, 1 to MaxBatch
 	Pollers  int    // batches at a time, 1 to MaxPollers
+	// HandOver is how long a poller rests after a batch, during which messages
+	// gather, as they do on AWS, where it takes tens of milliseconds until the
+	// next one is handed over. 0: none.
+	HandOver time.Duration
 	// Shadow is a function that gets every batch too, at the same time; nobody
 	// looks at its answer. "": none. It makes the zombie of a single writer.
 	Shadow string
@@ -89,6 +93,9 @@ func (p *poller) run() {
 		}
 		if len(messages) > 0 {
 			p.deliver(ctx, messages)
+			if p.m.HandOver > 0 {
+				_ = wait(ctx, p.m.HandOver)
+			}
 		}
 	}
 }
