@@ -18,7 +18,10 @@ import (
 	"sync"
 	"time"
 
+	awseventbridge "github.com/aws/aws-sdk-go-v2/service/eventbridge"
+
 	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/eventbridge"
 	"github.com/castlecloud/exchange/adapters/standin"
 	"github.com/castlecloud/exchange/adapters/standin/eventbus"
 	"github.com/castlecloud/exchange/adapters/standin/websocket"
@@ -53,6 +56,10 @@ type Config struct {
 	// RiskInProcess lets order-processor check risk itself, instead of invoking
 	// risk-checker.
 	RiskInProcess bool
+	// Direct lets POST /orders go to the bus without a function, as Terraform
+	// does. The answer then names the request: its hash, which is the command's
+	// id, takes a function.
+	Direct bool
 	// Resident names services of config.Services that no function stands for:
 	// the caller runs them as processes, with Environment.
 	Resident   []string
@@ -281,6 +288,13 @@ func (c *Cloud) startGateway(l net.Listener, instruments []*exchange.Instrument)
 		Instruments: instruments, Keys: c.keys, Verify: c.keys.Verify, Demo: demo, Page: web.Files(), PagePolicy: web.Policy,
 		Hosts: slices.Clone(hosts), Now: time.Now, Metrics: memory.NewMetrics(), Logger: c.log,
 	})}
+	if c.cfg.Direct {
+		bus, err := eventbridge.NewBus(awseventbridge.NewFromConfig(sdk(c.parts.events)), eventbridge.Config{BusName: busName})
+		if err != nil {
+			return err
+		}
+		c.gateway.bus = bus
+	}
 	c.gateway.sockets = websocket.New(websocket.Config{Handle: c.gateway.socket, Fault: c.cfg.Faults.Post})
 	c.closeLater(func() error { c.gateway.sockets.Close(); return nil })
 	// Clients cannot reach the management, which on AWS asks for a signature.

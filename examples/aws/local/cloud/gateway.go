@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,13 +11,17 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/castlecloud/exchange"
+	"github.com/castlecloud/exchange/adapters/eventbridge"
 	"github.com/castlecloud/exchange/adapters/standin/websocket"
 	"github.com/castlecloud/exchange/examples/aws/local/lambda"
+	"github.com/castlecloud/exchange/pipeline"
 )
 
 // The gateway's bounds. AWS takes bodies of 10 MB; the function takes 8 KiB.
@@ -40,6 +46,7 @@ type gateway struct {
 	hosts     []string     // the Host headers that are answered
 	page      http.Handler // the page and the demo login
 	sockets   *websocket.Server
+	bus       *eventbridge.Bus // where POST /orders goes; nil: through the api function
 	// room has something in it for each environment of api that a request may
 	// have: there are fewer than an account of AWS has, and requests wait for
 	// one rather than being refused.
@@ -108,6 +115,10 @@ func (g *gateway) rest(w http.ResponseWriter, r *http.Request, private bool) {
 			return
 		}
 	}
+	if g.bus != nil && r.Method == http.MethodPost && r.URL.Path == "/orders" {
+		g.direct(ctx, w, &ev)
+		return
+	}
 	var out events.APIGatewayProxyResponse
 	select {
 	case g.room <- struct{}{}:
@@ -125,6 +136,32 @@ func (g *gateway) rest(w http.ResponseWriter, r *http.Request, private bool) {
 	}
 	w.WriteHeader(out.StatusCode)
 	_, _ = io.WriteString(w, out.Body)
+}
+
+// direct puts a new order on the bus, as Terraform's new_order.vtl does: account
+// and time are not the body's. Whatever is wrong with the order is found behind
+// the bus.
+func (g *gateway) direct(ctx context.Context, w http.ResponseWriter, ev *events.APIGatewayProxyRequest) {
+	var req pipeline.Request // has the fields that a body has
+	if err := json.Unmarshal([]byte(ev.Body), &req); err != nil {
+		refuse(w, http.StatusBadRequest, "invalid_field", "expected a JSON object")
+		return
+	}
+	acct, err := strconv.ParseUint(fmt.Sprint(ev.RequestContext.Authorizer["account"]), 10, 64)
+	if err != nil {
+		g.failed(w, fmt.Errorf("the authorizer names no account: %w", err))
+		return
+	}
+	id := rand.Text()
+	req.Kind, req.Account, req.Time = pipeline.RequestNew, exchange.AccountID(acct), exchange.Time(ev.RequestContext.RequestTimeEpoch)*exchange.Time(time.Millisecond)
+	req.Key, req.OrigClientID, req.OrderID = cmp.Or(req.OrigClientID, id), "", ""
+	if err := g.bus.Put(ctx, &req); err != nil {
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "the bus has not taken it: send it again with the same client_order_id")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_ = json.NewEncoder(w).Encode(map[string]string{"request_id": id, "status": "received"})
 }
 
 func (g *gateway) call(ctx context.Context, function string, event, out any) error {
