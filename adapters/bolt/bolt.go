@@ -57,6 +57,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,11 @@ type Options struct {
 	Balances memory.BalancesConfig
 	// LockTimeout is how long Open waits for the file, 0: DefaultLockTimeout.
 	LockTimeout time.Duration
+	// Pending is how many rows of indexes are kept in memory before they are
+	// written where they belong, 0: DefaultPending, at most MaxPending. An order
+	// has about four. More of them cost memory and the time to open the file, and
+	// save writing.
+	Pending int
 }
 
 // The buckets. The names are part of the format.
@@ -156,17 +162,18 @@ type Store struct {
 type mark struct{ now, stored pipeline.Position }
 
 // Open opens a file, which it makes when it is not there.
-func Open(path string, opts Options) (*Store, error) { return openWith(path, opts, maxPending) }
-
-func openWith(path string, opts Options, most int) (*Store, error) {
-	s, err := open(path, opts, most)
+func Open(path string, opts Options) (*Store, error) {
+	s, err := open(path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func open(path string, opts Options, most int) (*Store, error) {
+func open(path string, opts Options) (*Store, error) {
+	if opts.Pending < 0 || opts.Pending > MaxPending {
+		return nil, fmt.Errorf("%w: Pending is %d, expected 0 to %d", pipeline.ErrInvalid, opts.Pending, MaxPending)
+	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
 	}
@@ -179,7 +186,7 @@ func open(path string, opts Options, most int) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, published: map[exchange.InstrumentID]mark{}, pending: pending{most: most}}
+	s := &Store{db: db, published: map[exchange.InstrumentID]mark{}, pending: pending{most: cmp.Or(opts.Pending, DefaultPending)}}
 	s.ledger = ledger.New(opts.Balances, s.do)
 	if err := db.View(s.load); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -5,11 +5,6 @@ package bolt
 // not of what survives a power failure lose nothing by it.
 func (s *Store) Unsynced() { s.db.NoSync = true }
 
-// OpenHolding is Open with another bound than maxPending.
-func OpenHolding(path string, opts Options, most int) (*Store, error) {
-	return openWith(path, opts, most)
-}
-
 // Bounds of rows.
 const (
 	RowBytes = rowBytes

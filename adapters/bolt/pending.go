@@ -24,8 +24,8 @@ import (
 
 // Bounds of what the indexes do not have yet.
 const (
-	// maxPending is how many rows of indexes are in memory: some 20 MB.
-	maxPending = 1 << 16
+	DefaultPending = 1 << 16 // rows, some 20 MB
+	MaxPending     = 1 << 24
 	// logRow is how many bytes of changes are one row of bucket "changes". Bolt
 	// writes the last few rows of a bucket again with the next.
 	logRow = 8 << 10

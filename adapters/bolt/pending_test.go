@@ -40,7 +40,7 @@ func TestPendingIsBounded(t *testing.T) {
 	ctx := t.Context()
 	const items, each, most = 100, 40, 640
 	path := filepath.Join(t.TempDir(), "venue.db")
-	s, err := bolt.OpenHolding(path, bolt.Options{}, most)
+	s, err := bolt.Open(path, bolt.Options{Pending: most})
 	require.NoError(t, err)
 	s.Unsynced()
 	at, n := newCommits(), 0
@@ -64,8 +64,8 @@ func TestPendingIsBounded(t *testing.T) {
 	// each of at most twice what is in memory.
 	require.LessOrEqual(t, look(t, path, "changes"), 2*2*most/(4*each)+1)
 
-	for _, most := range []int{0, 10, 10_000} {
-		s, err = bolt.OpenHolding(path, bolt.Options{}, most)
+	for _, most := range []int{1, 10, 10_000} {
+		s, err = bolt.Open(path, bolt.Options{Pending: most})
 		require.NoError(t, err)
 		s.Unsynced()
 		for _, n := range []int{1, n / 2, n} {
@@ -90,7 +90,7 @@ func TestPendingIsBounded(t *testing.T) {
 func TestChangesAreBounded(t *testing.T) {
 	const most = 16
 	path := filepath.Join(t.TempDir(), "venue.db")
-	s, err := bolt.OpenHolding(path, bolt.Options{}, most)
+	s, err := bolt.Open(path, bolt.Options{Pending: most})
 	require.NoError(t, err)
 	s.Unsynced()
 	at := newCommits()
@@ -218,4 +218,16 @@ func TestItemsOfSeveralRows(t *testing.T) {
 	require.NoError(t, s.Journal().Trim(ctx, 1, at.Position))
 	require.NoError(t, s.Close())
 	require.Zero(t, look(t, path, "items"))
+}
+
+func TestPendingOption(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "venue.db")
+	for _, n := range []int{-1, bolt.MaxPending + 1} {
+		_, err := bolt.Open(path, bolt.Options{Pending: n})
+		require.ErrorIs(t, err, pipeline.ErrInvalid)
+		require.ErrorContains(t, err, fmt.Sprintf("Pending is %d, expected 0 to %d", n, bolt.MaxPending))
+	}
+	s, err := bolt.Open(path, bolt.Options{Pending: bolt.MaxPending})
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
 }

@@ -65,7 +65,7 @@ type tradeDiffer struct {
 
 func (d *tradeDiffer) open(rt *rapid.T) {
 	var err error
-	d.store, err = bolt.OpenHolding(d.path, bolt.Options{}, rapid.SampledFrom([]int{0, 1, 5, 20, 100}).Draw(rt, "pending"))
+	d.store, err = bolt.Open(d.path, bolt.Options{Pending: rapid.SampledFrom([]int{1, 2, 5, 20, 100}).Draw(rt, "pending")})
 	require.NoError(rt, err)
 	d.store.Unsynced()
 	d.got = d.store.TradeStore()

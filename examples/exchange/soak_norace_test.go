@@ -158,7 +158,7 @@ func TestNoRaceFlatMemory(t *testing.T) {
 		orders = 2000 // of a round
 		slack  = 3 << 20
 	)
-	h := newHouse(t, onBolt, bounds{commands: 1024, items: 8, flight: 256})
+	h := newHouse(t, onBolt(1024), bounds{commands: 1024, items: 8, flight: 256})
 	reqs := orderFlow(h.instruments, rounds*orders, 1)
 	before := live()
 	var used []int64 // after each round

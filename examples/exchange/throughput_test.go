@@ -104,14 +104,16 @@ var stores = []struct {
 	{"memory", func(_ testing.TB, kept memory.BalancesConfig) storage {
 		return storage{memory.NewJournal(), memory.NewBalances(kept), memory.NewTradeStore()}
 	}},
-	{"bolt", onBolt},
+	{"bolt", onBolt(bolt.DefaultPending)},
 }
 
-func onBolt(t testing.TB, kept memory.BalancesConfig) storage {
-	s, err := bolt.Open(filepath.Join(t.TempDir(), venue.DatabaseFile), bolt.Options{Balances: kept})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	return storage{s.Journal(), s.Balances(), s.TradeStore()}
+func onBolt(pending int) func(testing.TB, memory.BalancesConfig) storage {
+	return func(t testing.TB, kept memory.BalancesConfig) storage {
+		s, err := bolt.Open(filepath.Join(t.TempDir(), venue.DatabaseFile), bolt.Options{Balances: kept, Pending: pending})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, s.Close()) })
+		return storage{s.Journal(), s.Balances(), s.TradeStore()}
+	}
 }
 
 // bounds are how much is kept in memory, 0: the defaults.
