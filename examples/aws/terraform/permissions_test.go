@@ -17,6 +17,7 @@ var permitted = map[string][]string{
 	"dynamodb:TransactWriteItems": {"dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
 	"s3:HeadObject":               {"s3:GetObject"},
 	"s3:ListObjectsV2":            {"s3:ListBucket"},
+	"sns:PublishBatch":            {"sns:Publish"},
 	"sqs:SendMessageBatch":        {"sqs:SendMessage"},
 }
 
