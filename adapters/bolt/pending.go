@@ -120,7 +120,7 @@ func (t *tx) flushLog() {
 	t.pending.bytes += len(t.log)
 	t.logged++
 	t.put(bucketChanges, rows.Key64(nil, t.pending.last), t.log)
-	t.log = make([]byte, 0, logRow+256) // the bucket has the old one until the end
+	t.log = nil // the bucket has it until the end
 }
 
 // write writes the changes of a group, and moves others to where they belong.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -197,7 +196,7 @@ func (p *Publisher) publishAll(ctx context.Context, messages []*sns.PublishInput
 	}
 	in, errs := &sns.PublishBatchInput{TopicArn: &p.topic}, make([]error, len(messages))
 	for i, m := range messages {
-		errs[i] = errUnanswered
+		errs[i] = join.ErrUnanswered
 		in.PublishBatchRequestEntries = append(in.PublishBatchRequestEntries, types.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: m.Message,
 			MessageAttributes: m.MessageAttributes, MessageGroupId: m.MessageGroupId, MessageDeduplicationId: m.MessageDeduplicationId})
 	}
@@ -205,19 +204,12 @@ func (p *Publisher) publishAll(ctx context.Context, messages []*sns.PublishInput
 	if err != nil {
 		return slices.Repeat([]error{err}, len(messages))
 	}
-	set := func(id *string, err error) {
-		if i, convErr := strconv.Atoi(aws.ToString(id)); convErr == nil && i >= 0 && i < len(errs) {
-			errs[i] = err
-		}
-	}
 	for i := range out.Successful {
-		set(out.Successful[i].Id, nil)
+		join.Named(errs, out.Successful[i].Id, nil)
 	}
 	for i := range out.Failed {
 		f := &out.Failed[i]
-		set(f.Id, fmt.Errorf("%s: %s", aws.ToString(f.Code), aws.ToString(f.Message)))
+		join.Named(errs, f.Id, fmt.Errorf("%s: %s", aws.ToString(f.Code), aws.ToString(f.Message)))
 	}
 	return errs
 }
-
-var errUnanswered = errors.New("the answer does not name it")

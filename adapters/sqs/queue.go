@@ -249,27 +249,20 @@ func (q *Queue) sendSingles(ctx context.Context, url string, singles []*types.Se
 	for i, e := range singles {
 		entries[i] = *e
 		entries[i].Id = aws.String(strconv.Itoa(i))
-		errs[i] = errUnanswered
+		errs[i] = join.ErrUnanswered
 	}
 	answer, err := q.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries})
 	if err != nil {
 		return slices.Repeat([]error{full(err)}, len(singles))
 	}
-	set := func(id *string, err error) {
-		if i, convErr := strconv.Atoi(aws.ToString(id)); convErr == nil && i >= 0 && i < len(errs) {
-			errs[i] = err
-		}
-	}
 	for i := range answer.Successful {
-		set(answer.Successful[i].Id, nil)
+		join.Named(errs, answer.Successful[i].Id, nil)
 	}
 	for i := range answer.Failed {
-		set(answer.Failed[i].Id, refusal(&answer.Failed[i]))
+		join.Named(errs, answer.Failed[i].Id, refusal(&answer.Failed[i]))
 	}
 	return errs
 }
-
-var errUnanswered = errors.New("the answer does not name it")
 
 // refusal is why SQS has not taken a message.
 func refusal(f *types.BatchResultErrorEntry) error {

@@ -3,9 +3,26 @@ package join
 
 import (
 	"context"
+	"errors"
 	"runtime"
+	"strconv"
 	"sync"
 )
+
+// ErrUnanswered is the error of a call that the answer to its batch does not
+// name.
+var ErrUnanswered = errors.New("the answer does not name it")
+
+// Named notes what the answer to a batch says of the call whose id is its index.
+// An id that is none of them, or nil, is ignored.
+func Named(errs []error, id *string, err error) {
+	if id == nil {
+		return
+	}
+	if i, convErr := strconv.Atoi(*id); convErr == nil && i >= 0 && i < len(errs) {
+		errs[i] = err
+	}
+}
 
 // Batcher joins calls. While a batch runs those that come wait for the next
 // one; a call that is alone waits for nobody. Make one with New. It is safe for

@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -75,4 +76,13 @@ func TestOneStopsWaiting(t *testing.T) {
 	<-entered
 	release <- struct{}{}
 	require.NoError(t, <-stays)
+}
+
+func TestNamed(t *testing.T) {
+	errs, err := []error{ErrUnanswered, ErrUnanswered, nil}, errors.New("refused")
+	for id, of := range map[string]error{"0": nil, "2": err, "3": err, "-1": err, "x": err, "": err} {
+		Named(errs, &id, of)
+	}
+	Named(errs, nil, err)
+	require.Equal(t, []error{nil, ErrUnanswered, err}, errs)
 }
