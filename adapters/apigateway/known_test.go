@@ -3,6 +3,7 @@ package apigateway_test
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -26,10 +27,15 @@ func (c *counted) Subscribers(ctx context.Context, t apigateway.Topic) ([]apigat
 	return c.Table.Subscribers(ctx, t)
 }
 
-// posts notes who was posted to.
-type posts struct{ to []string }
+// posts notes who was posted to; connections are posted to side by side.
+type posts struct {
+	mu sync.Mutex
+	to []string
+}
 
 func (p *posts) PostToConnection(_ context.Context, in *api.PostToConnectionInput, _ ...func(*api.Options)) (*api.PostToConnectionOutput, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.to = append(p.to, aws.ToString(in.ConnectionId))
 	return &api.PostToConnectionOutput{}, nil
 }
