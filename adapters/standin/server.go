@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -16,9 +17,9 @@ import (
 
 // Bounds of what a start and a stop wait for.
 const (
-	StartTimeout = 60 * time.Second // until it answers
-	StopTimeout  = 15 * time.Second // until it has ended by itself
-	probeTimeout = 2 * time.Second  // for one answer
+	StartTimeout = 2 * time.Minute // until it answers
+	StopTimeout  = time.Minute     // until it has ended by itself
+	probeTimeout = 2 * time.Second // for one answer
 	probePause   = 10 * time.Millisecond
 	portTries    = 5       // other ports, when somebody else took the free one
 	logTail      = 2 << 10 // bytes of the log in an error
@@ -51,6 +52,7 @@ type Server struct {
 
 	part part
 	mu   sync.Mutex
+	port io.Closer // keeps Addr for this Server, also while nothing runs
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended
 }
@@ -79,7 +81,7 @@ func begin(ctx context.Context, dir string, p part) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, StartTimeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		if s.Addr, err = FreeAddr(); err != nil {
+		if s.Addr, s.port, err = reserve(); err != nil {
 			return nil, fmt.Errorf("starting %s: %w", p.name, err)
 		}
 		if err = s.start(ctx); err == nil {
