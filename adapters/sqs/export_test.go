@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/castlecloud/exchange/pipeline"
 )
 
 // Expire lets the time of every delivery that is worked on be up, at SQS and
@@ -22,4 +24,19 @@ func (q *Queue) Expire(t testing.TB) {
 		}
 		d.mu.Unlock()
 	}
+}
+
+// AwaitDeadline waits until the time of a delivery is up here, too: SQS's clock
+// began before its answer came.
+func (q *Queue) AwaitDeadline(d pipeline.Delivery) {
+	q.mu.Lock()
+	own := q.out[d.Receipt]
+	q.mu.Unlock()
+	if own == nil {
+		return // it is forgotten already
+	}
+	own.mu.Lock()
+	deadline := own.deadline
+	own.mu.Unlock()
+	<-time.After(time.Until(deadline))
 }

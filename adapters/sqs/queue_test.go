@@ -3,6 +3,9 @@ package sqs_test
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,11 +13,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/castlecloud/exchange"
@@ -76,14 +81,15 @@ func TestQueue(t *testing.T) {
 					return open(t, s.client(http.DefaultTransport), sqs.Config{QueueURLs: s.queues(t, shards)})
 				},
 				Expire:   func(t testing.TB, q pipeline.CommandQueue) { q.(*sqs.Queue).Expire(t) },
-				Patience: 30 * time.Second,
+				Patience: time.Minute,
 			})
 		})
 	}
 }
 
-// wire sees every call of SQS. answer, when it returns one, takes the place of
-// SQS's; before, when it is not nil, sees the call go out.
+// wire sees every call of SQS. answer sees it go out, and what it returns, unless
+// that is nil, takes the place of SQS's answer; seen sees a call that SQS has
+// answered. They are called from the goroutines that call SQS.
 type wire struct {
 	answer func(operation string, body []byte) any
 	seen   func(operation string, body []byte)
@@ -125,7 +131,7 @@ func msg(inst exchange.InstrumentID, n int) pipeline.QueueMessage {
 // take receives and acknowledges all that is there of so many messages.
 func take(t *testing.T, q *sqs.Queue, n int) map[exchange.InstrumentID][]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got := map[exchange.InstrumentID][]string{}
 	for n > 0 {
@@ -195,24 +201,41 @@ func TestIDs(t *testing.T) {
 	require.Equal(t, map[exchange.InstrumentID][]string{1: {"a", "", "a", ""}}, take(t, q, 4))
 }
 
-// A delivery that is worked on is extended until it is done.
+// A delivery that is worked on is extended until it is done: every third of its
+// time, and not a moment longer.
 func TestExtends(t *testing.T) {
-	t.Parallel()
-	s := newStand(t)
-	extended := make(chan struct{}, 100)
-	q := open(t, s.client(&wire{seen: func(operation string, body []byte) {
-		if operation == "ChangeMessageVisibilityBatch" && strings.Contains(string(body), `"VisibilityTimeout":3`) {
-			extended <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		calls := make(chan string, 100)
+		body := base64.StdEncoding.EncodeToString([]byte("message"))
+		sum := md5.Sum([]byte(body))
+		q := open(t, stand{"http://127.0.0.1:1"}.client(&wire{answer: func(operation string, request []byte) any {
+			var call struct {
+				Entries []struct{ VisibilityTimeout int }
+			}
+			assert.NoError(t, json.Unmarshal(request, &call))
+			switch operation {
+			case "ReceiveMessage":
+				one := map[string]any{"MessageId": "m", "ReceiptHandle": "r", "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]), "Attributes": map[string]string{"MessageGroupId": "1"}}
+				return map[string]any{"Messages": []any{one, one}}
+			case "ChangeMessageVisibilityBatch":
+				calls <- fmt.Sprintf("%v: %d for %ds", time.Since(began), len(call.Entries), call.Entries[0].VisibilityTimeout)
+			case "DeleteMessageBatch":
+				calls <- fmt.Sprintf("%v: %d deleted", time.Since(began), len(call.Entries))
+			}
+			return map[string]any{"Successful": []any{}, "Failed": []any{}}
+		}}), sqs.Config{QueueURLs: []string{"http://q/1/a.fifo"}, Visibility: 3 * time.Second})
+		d, err := q.Receive(t.Context(), 10)
+		require.NoError(t, err)
+		for _, want := range []string{"1s: 2 for 3s", "2s: 2 for 3s", "3s: 2 for 3s", "4s: 2 for 3s"} {
+			require.Equal(t, want, <-calls)
 		}
-	}}), sqs.Config{QueueURLs: s.queues(t, 1), Visibility: 3 * time.Second})
-	require.NoError(t, q.Send(t.Context(), []pipeline.QueueMessage{msg(1, 1), msg(1, 2)}))
-	d, err := q.Receive(t.Context(), 10)
-	require.NoError(t, err)
-	for range 2 {
-		<-extended
-	}
-	require.NoError(t, q.Ack(t.Context(), d, 1))
-	require.Equal(t, map[exchange.InstrumentID][]string{1: {"message 2"}}, take(t, q, 1))
+		require.NoError(t, q.Ack(t.Context(), d, 1))
+		require.Equal(t, "4s: 1 deleted", <-calls)
+		require.Equal(t, "4s: 1 for 0s", <-calls)
+		<-time.After(time.Hour)
+		require.Empty(t, calls, "after it is done")
+	})
 }
 
 // What is worked on for longer than MaxWork comes again, by SQS's own clock,
@@ -227,6 +250,7 @@ func TestMaxWork(t *testing.T) {
 	again, err := q.Receive(t.Context(), 10)
 	require.NoError(t, err)
 	require.Equal(t, d.Messages, again.Messages)
+	q.AwaitDeadline(d) // fauxqs takes a receipt that has expired, and SQS refuses it
 	require.ErrorIs(t, q.Ack(t.Context(), d, 1), pipeline.ErrNotFound)
 }
 
@@ -236,16 +260,26 @@ func TestSpare(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	urls := s.queues(t, 2)
-	given := make(chan struct{}, 100)
-	q := open(t, s.client(&wire{seen: func(operation string, body []byte) {
+	asked, given := make(chan struct{}, 100), make(chan struct{}, 100)
+	q := open(t, s.client(&wire{answer: func(operation string, _ []byte) any {
+		if operation == "ReceiveMessage" {
+			asked <- struct{}{}
+		}
+		return nil
+	}, seen: func(operation string, body []byte) {
 		if operation == "ChangeMessageVisibilityBatch" && strings.Contains(string(body), `"VisibilityTimeout":0`) {
 			given <- struct{}{}
 		}
 	}}), sqs.Config{QueueURLs: urls})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for range urls {
+			<-asked
+		}
+		cancel()
+	}()
 	_, err := q.Receive(ctx, 10)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, q.Send(t.Context(), []pipeline.QueueMessage{msg(1, 1), msg(2, 2)}))
 	<-given
 	<-given
