@@ -87,13 +87,14 @@ func TestSlowConnectionsAreClosed(t *testing.T) {
 			q := &queue{}
 			o := options{sender: q}
 			if fault.Hang {
-				o.timeout = 5 * time.Second
+				o.timeout = 100 * time.Millisecond
 			}
 			s := newStand(t, o)
 			slow := s.subscribe(pipeline.ChannelTrades, 1, 0)
 			id := s.gateway.Connections()[0]
 			others := []*client{s.subscribe(pipeline.ChannelTrades, 1, 0), s.subscribe(pipeline.ChannelTrades, 1, 0)}
 			s.set(func(s *stand) {
+				s.hangs = id
 				s.fault = func(method, conn string) standin.Fault {
 					if method == "POST" && conn == id {
 						return fault

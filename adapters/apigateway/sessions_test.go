@@ -83,7 +83,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	require.Equal(t, "subscribed", c.ask(`{"op":"subscribe","channel":"book","symbol":"B1-USD"}`)["type"], "again")
 	require.Equal(t, "too_many_subscriptions", c.ask(`{"op":"subscribe","channel":"book","symbol":"B2-USD"}`)["code"], "nine")
 	// A snapshot that cannot be asked for takes the subscription back.
-	s.asked.fail = errors.New("no queue")
+	s.asked.refuse(errors.New("no queue"))
 	require.Equal(t, "unsubscribed", c.ask(`{"op":"unsubscribe","channel":"book","symbol":"B1-USD"}`)["type"])
 	require.Equal(t, "unavailable", c.ask(`{"op":"subscribe","channel":"book","symbol":"B1-USD"}`)["code"])
 	require.Equal(t, "not_subscribed", c.ask(`{"op":"unsubscribe","channel":"book","symbol":"B1-USD"}`)["code"])
@@ -177,13 +177,13 @@ func TestPusherRemembers(t *testing.T) {
 	require.NoError(t, again.Push(ctx, 1, 20, []pipeline.Push{tell(pipeline.ChannelBook, 1, 0, 19, 20, "")}))
 	assert.Empty(t, q.take())
 	// What could not be sent is not pushed.
-	q.fail = errors.New("no queue")
+	q.refuse(errors.New("no queue"))
 	assert.ErrorContains(t, again.Push(ctx, 1, 21, []pipeline.Push{tell(pipeline.ChannelBook, 1, 0, 20, 21, "")}), "no queue")
 	pos, err = again.Pushed(ctx, 1)
 	require.NoError(t, err)
 	assert.Equal(t, pipeline.Position(20), pos)
 	assert.ErrorContains(t, again.Notify(ctx, []pipeline.Push{{Channel: pipeline.ChannelBalances, Account: 7, Seq: 1, Data: []byte("{}")}}), "no queue")
-	q.fail = nil
+	q.refuse(nil)
 	assert.ErrorIs(t, again.Push(ctx, 99, 1, nil), exchange.UnknownInstrument)
 	assert.ErrorIs(t, again.Push(ctx, 1, 22, []pipeline.Push{tell(pipeline.ChannelBook, 2, 0, 20, 21, "")}), pipeline.ErrInvalid)
 	assert.ErrorIs(t, again.Push(ctx, 1, 22, []pipeline.Push{{Channel: pipeline.ChannelBook, Instrument: 1, Data: []byte("no json")}}), pipeline.ErrInvalid)

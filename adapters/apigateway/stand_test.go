@@ -62,6 +62,7 @@ type stand struct {
 	mu    sync.Mutex
 	now   time.Time // zero: the clock
 	fault func(method, id string) standin.Fault
+	hangs string
 }
 
 // queue is a Sender that keeps what it gets.
@@ -79,6 +80,13 @@ func (q *queue) Send(_ context.Context, envelopes []apigateway.Envelope) error {
 	}
 	q.all = append(q.all, envelopes...)
 	return nil
+}
+
+// refuse lets every Send fail; nil: none any more.
+func (q *queue) refuse(why error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fail = why
 }
 
 // take returns the bodies, and empties the queue.
@@ -99,7 +107,8 @@ type options struct {
 	sender apigateway.Sender // nil: Direct
 	merge  int
 	buffer int
-	// timeout is the Deliverer's; 0: one that no slow machine reaches.
+	// timeout is the Deliverer's for the connection stand.hangs, and for no
+	// other: no slow machine reaches what those have.
 	timeout time.Duration
 }
 
@@ -124,11 +133,14 @@ func newStand(t testing.TB, o options) *stand {
 	s.url = server.URL
 	client := api.New(api.Options{BaseEndpoint: aws.String(server.URL + "/stage"), Region: "eu-central-1", HTTPClient: server.Client(),
 		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), RetryMaxAttempts: 2})
+	posting := apigateway.Posting(client)
 	if o.timeout == 0 {
 		o.timeout = patience
+	} else {
+		posting = &unhurried{posting, s}
 	}
 	var err error
-	s.deliverer, err = apigateway.NewDeliverer(apigateway.DelivererConfig{Instruments: instruments, Table: s.table, API: client, Merge: o.merge,
+	s.deliverer, err = apigateway.NewDeliverer(apigateway.DelivererConfig{Instruments: instruments, Table: s.table, API: posting, Merge: o.merge,
 		Timeout: o.timeout, Now: s.clock, Metrics: s.metrics})
 	require.NoError(t, err)
 	if o.sender == nil {
@@ -141,6 +153,22 @@ func newStand(t testing.TB, o options) *stand {
 	s.Sessions, err = apigateway.NewSessions(apigateway.SessionsConfig{Instruments: instruments, Table: s.table, Verify: s.verify, Ask: s.asked, Now: s.clock})
 	require.NoError(t, err)
 	return s
+}
+
+// unhurried has a timeout end posts to one connection alone.
+type unhurried struct {
+	apigateway.Posting
+	s *stand
+}
+
+func (u *unhurried) PostToConnection(ctx context.Context, in *api.PostToConnectionInput, options ...func(*api.Options)) (*api.PostToConnectionOutput, error) {
+	u.s.mu.Lock()
+	hangs := u.s.hangs
+	u.s.mu.Unlock()
+	if *in.ConnectionId != hangs {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return u.Posting.PostToConnection(ctx, in, options...)
 }
 
 // small makes the kernel keep little of what a client does not read.

@@ -372,7 +372,7 @@ func startNode(t testing.TB) (server *standin.Server, busPort string) {
 				return nil, err
 			}
 			_, busPort, _ = net.SplitHostPort(bus)
-			if s, err = standin.RedisWith(ctx, dir, "--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "5000"); err == nil || errors.Is(err, standin.ErrMissing) {
+			if s, err = standin.RedisWith(ctx, dir, "--cluster-enabled", "yes", "--cluster-port", busPort, "--cluster-node-timeout", "60000"); err == nil || errors.Is(err, standin.ErrMissing) {
 				break
 			}
 		}

@@ -140,7 +140,7 @@ func TestConversation(t *testing.T) {
 	about, err := g.client.GetConnection(t.Context(), &api.GetConnectionInput{ConnectionId: aws.String(id)})
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), *about.ConnectedAt, patience)
-	require.NoError(t, ws.Close(websocket.StatusNormalClosure, ""))
+	_ = ws.Close(websocket.StatusNormalClosure, "") // it waits for the answer for some seconds, and no longer
 	assert.Equal(t, id, g.event(standin.Disconnect).ConnectionID)
 	var gone *types.GoneException
 	require.ErrorAs(t, g.post(id, "late"), &gone)
