@@ -124,6 +124,8 @@ func newSink(t testing.TB, cfg cloudwatch.Config) *sink {
 func (s *sink) flushed(t testing.TB) []sample {
 	t.Helper()
 	require.NoError(t, s.Flush())
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return parse(t, s.out.Bytes())
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -84,7 +85,7 @@ func TestPutIsTriedAgain(t *testing.T) {
 	ctx := context.Background()
 	b := newBucket(t)
 	a := b.open(t, "")
-	puts := 0
+	var puts atomic.Int64
 	for name, fault := range map[string]func(serve func(http.ResponseWriter), w http.ResponseWriter){
 		"answer lost": func(serve func(http.ResponseWriter), w http.ResponseWriter) {
 			serve(httptest.NewRecorder())
@@ -97,14 +98,14 @@ func TestPutIsTriedAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			puts = 0
+			puts.Store(0)
 			b.mu.Lock()
 			b.fault = func(r *http.Request, serve func(http.ResponseWriter), w http.ResponseWriter) bool {
 				if r.Method != http.MethodPut {
 					return false
 				}
 				assert.Equal(t, "*", r.Header.Get("If-None-Match"))
-				if puts++; puts > 1 {
+				if puts.Add(1) > 1 {
 					return false
 				}
 				fault(serve, w)
@@ -113,7 +114,7 @@ func TestPutIsTriedAgain(t *testing.T) {
 			b.mu.Unlock()
 			object := "dir/" + strings.ReplaceAll(name, " ", "-")
 			require.NoError(t, a.Put(ctx, object, []byte("data")))
-			assert.Equal(t, 2, puts)
+			assert.EqualValues(t, 2, puts.Load())
 			got, err := a.Get(ctx, object)
 			require.NoError(t, err)
 			assert.Equal(t, "data", string(got))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -85,14 +86,14 @@ func record(c pipeline.Committed, accounts exchange.AccountID) *pipeline.Record 
 func TestAShardIsDown(t *testing.T) {
 	const shards, accounts = 4, 9
 	for down := range shards {
-		now := false
+		var now atomic.Bool // the shards are asked at the same time
 		s := over(shards, func(i int, s pipeline.TradeStore) pipeline.TradeStore {
-			return &failing{s, func() bool { return now && i == down }}
+			return &failing{s, func() bool { return now.Load() && i == down }}
 		})
 		items := exchangetest.Commit(t, 7, 2)
 		ctx := t.Context()
 		require.NoError(t, s.Record(ctx, items[0], record(items[0], accounts)))
-		now = true
+		now.Store(true)
 		err := s.Record(ctx, items[1], record(items[1], accounts))
 		require.ErrorIs(t, err, errDown)
 		require.ErrorContains(t, err, fmt.Sprintf("shard %d: ", down))
@@ -102,7 +103,7 @@ func TestAShardIsDown(t *testing.T) {
 		// What is there is found; what is nowhere may be in the one that is down.
 		_, err = s.OrderByCommand(ctx, exchange.CommandID{9})
 		assert.ErrorIs(t, err, errDown)
-		now = false
+		now.Store(false)
 		_, err = s.OrderByCommand(ctx, exchange.CommandID{9})
 		assert.ErrorIs(t, err, pipeline.ErrNotFound)
 		for range 2 {
