@@ -199,6 +199,8 @@ func busKeepsNothing(t testing.TB, h BusHarness) {
 	req.Key, req.Price = "yours", "9"
 	close(gate)
 	got.await(t, h.Patience, "the request", func() bool { return got.times("mine")+got.times("yours") > 0 })
-	require.Equal(t, 1, got.times("mine"))
-	require.Equal(t, fullRequest("mine"), got.of("mine")[0])
+	require.Zero(t, got.times("yours"))
+	for _, req := range got.of("mine") { // which may come more than once
+		require.Equal(t, fullRequest("mine"), req)
+	}
 }
