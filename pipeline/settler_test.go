@@ -113,7 +113,8 @@ func (b *books) send(m pipeline.Message, again bool) {
 	if side == exchange.Buy {
 		asset = b.in.Quote().ID
 	}
-	funded := c.Kind == exchange.KindNewOrder || c.Kind == exchange.KindAmend || c.Kind == exchange.KindReplace
+	mine := c.Instrument == b.in.ID() // a spoiled command of stream 0 may be an order; nothing is held for it
+	funded := mine && (c.Kind == exchange.KindNewOrder || c.Kind == exchange.KindAmend || c.Kind == exchange.KindReplace)
 	if funded && slices.ContainsFunc(b.orders(), func(o exchange.Order) bool { return o.Expire != 0 && o.Expire <= c.Time }) {
 		// What expires by the command itself would pay for it in the ledger.
 		b.d.n++
@@ -121,7 +122,7 @@ func (b *books) send(m pipeline.Message, again bool) {
 		first.ID, first.Time = scribeID(b.d.n), c.Time
 		b.send(pipeline.Message{Command: first}, true)
 	}
-	if (funded || c.Kind == exchange.KindVoid && c.Value == 0) && !again && c.Account != 0 {
+	if (funded || mine && c.Kind == exchange.KindVoid && c.Value == 0) && !again && c.Account != 0 {
 		b.knows(c.Account)
 		a, err := b.balances.Account(context.Background(), c.Account)
 		require.NoError(b.t, err)
