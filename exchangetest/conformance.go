@@ -43,7 +43,7 @@ func Run[H any](t *testing.T, cases []Case[H], h H) {
 
 // How long a case waits, unless its harness says otherwise.
 const (
-	DefaultPatience = 10 * time.Second      // for what must come
+	DefaultPatience = time.Minute           // for what must come
 	DefaultQuiet    = 20 * time.Millisecond // to see that nothing comes
 )
 

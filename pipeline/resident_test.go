@@ -176,7 +176,7 @@ func (h *house) settledUp(inst exchange.InstrumentID, n int) bool {
 }
 
 func (h *house) eventually(what string, ok func() bool) {
-	require.Eventually(h.t, ok, 20*time.Second, time.Millisecond, what)
+	require.Eventually(h.t, ok, time.Minute, time.Millisecond, what)
 }
 
 func TestResidentConfig(t *testing.T) {
@@ -220,6 +220,9 @@ func TestResidentRuns(t *testing.T) {
 		h.order(n, exchange.InstrumentID(1+n/2%2))
 	}
 	h.eventually("400 orders", func() bool { return h.settledUp(1, 200) && h.settledUp(2, 200) })
+	for _, name := range []string{pipeline.MetricPushedAfter, pipeline.MetricRecordedAfter, pipeline.MetricSettledAfter} { // measured after the item is dealt with
+		h.eventually(name, func() bool { return h.metrics.Read(name, 1).Count > 0 })
+	}
 	stop()
 	assert.Zero(t, h.bus.Len())
 	assert.Zero(t, h.queue.Len())
@@ -234,7 +237,7 @@ func TestResidentRuns(t *testing.T) {
 		assert.Less(t, h.metrics.Read(name, 1).Longest, time.Minute, name)
 	}
 	assert.Empty(t, h.waits.all(), "nothing failed")
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
 		require.True(t, time.Now().Before(deadline), "%d goroutines, there were %d", runtime.NumGoroutine(), before)
 	}
 	// Run may be called again.
@@ -264,7 +267,7 @@ func TestResidentRetries(t *testing.T) {
 		t.Run(tc.op, func(t *testing.T) {
 			h := newHouse(t)
 			if tc.op == "Ack" { // until the queue gives up waiting
-				h.queue = memory.NewQueue(memory.QueueConfig{Visibility: time.Millisecond})
+				h.queue = memory.NewQueue(memory.QueueConfig{Visibility: 100 * time.Millisecond}) // longer than matching takes, also where everything is slow
 				h.cfg.Queue.(*hookedQueue).Queue = h.queue
 			}
 			const fails = 5

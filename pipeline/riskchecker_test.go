@@ -87,11 +87,14 @@ type seenOrders struct {
 	pipeline.TradeStore
 	orders []pipeline.OrderRecord
 	err    error
+	mu     sync.Mutex // for asked; the rest is set while nobody asks
 	asked  int
 }
 
 func (s *seenOrders) find(is func(*pipeline.OrderRecord) bool) (pipeline.OrderRecord, error) {
+	s.mu.Lock()
 	s.asked++
+	s.mu.Unlock()
 	if s.err != nil {
 		return pipeline.OrderRecord{}, s.err
 	}

@@ -47,7 +47,7 @@ func TestTwoUsersTradeOnLocalAWS(t *testing.T) {
 	for _, p := range []*page{ann, ben} {
 		p.waitLevel("asks", "64,000.00", "0.3000")
 		p.waitText("#t-last", "64,000.00")
-		assert.Contains(t, p.rows("#tape")[0], "bought at 64,000.00 / 0.2000")
+		p.waitRow("#tape", "bought at 64,000.00 / 0.2000")
 	}
 	ann.balance("USD", "1,000,012,793.60", "0.00")
 	ann.balance("BTC", "999,999.50", "0.30")

@@ -168,7 +168,7 @@ func TestDroppedConnection(t *testing.T) {
 		between.listener.set(true)
 		p.waitText("#conn-word", "Offline")
 		p.waitText("#f-state", "offline, next try in")
-		assert.Equal(t, "false", evaluate[string](p, `document.body.dataset.live`))
+		p.waitFor(`document.body.dataset.live === 'false'`)
 		p.waitText("#announce", "The connection was lost")
 		p.waitFor(`document.querySelector('#old').checkVisibility()`)
 		if round == 0 {
@@ -229,7 +229,7 @@ func TestEndedSignIn(t *testing.T) {
 	p.ready()
 	p.waitText("#notices", "Signed out.")
 	p.waitText("#account-name", "Sign in")
-	assert.Equal(t, "Sign in to trade", p.text("#submit"))
+	p.waitText("#submit", "Sign in to trade")
 }
 
 // TestPastedToken: a venue without demo accounts takes a token instead.

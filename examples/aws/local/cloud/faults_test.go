@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -283,15 +284,12 @@ func TestFaults(t *testing.T) {
 
 	tr.cancelEverything(t)
 	found := inspect(t, c, tr, patience)
-	var kinds []string
-	for kind := range ch.counts {
-		kinds = append(kinds, kind)
-	}
-	slices.Sort(kinds)
 	var text strings.Builder
-	for _, kind := range kinds {
+	ch.mu.Lock()
+	for _, kind := range slices.Sorted(maps.Keys(ch.counts)) {
 		fmt.Fprintf(&text, "  %6d  %s\n", ch.counts[kind], kind)
 	}
+	ch.mu.Unlock()
 	sent, accepted, unanswered := tr.figures()
 	t.Logf("faults:\n%s          event bus: %+v\nrequests: %d sent, %d accepted, %d never answered\njournal:  %d items, %d commands, %d orders, %d trades\nclients:  %d gaps, %d reconnects\nviolations: %d",
 		&text, busFaults, sent, accepted, unanswered, found.items, found.commands, found.orders, found.trades, tr.gaps.Load(), tr.redials.Load(), len(found.violations))
