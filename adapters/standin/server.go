@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -55,6 +56,7 @@ type Server struct {
 	port io.Closer // keeps Addr for this Server, also while nothing runs
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended
+	gone chan struct{} // closed when all that it has started has, too
 }
 
 // URL returns the address as a URL: postgres://, redis:// or http://.
@@ -119,15 +121,30 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	defer log.Close() // the program has its own
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := launch(cmd); err != nil {
+	// Whatever it starts has this pipe as well: it is at its end when they all
+	// have ended.
+	alive, theirs, err := os.Pipe()
+	if err != nil {
 		return fmt.Errorf("starting %s: %w", s.part.name, err)
 	}
-	done := make(chan struct{})
+	if runtime.GOOS != "windows" { // which hands on no files
+		cmd.ExtraFiles = []*os.File{theirs}
+	}
+	err = launch(cmd)
+	theirs.Close()
+	if err != nil {
+		alive.Close()
+		return fmt.Errorf("starting %s: %w", s.part.name, err)
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		_ = cmd.Wait() // how it ended stands in cmd.ProcessState
 		close(done)
+		_, _ = io.Copy(io.Discard, alive) // nobody writes
+		alive.Close()
+		close(gone)
 	}()
-	s.cmd, s.done = cmd, done
+	s.cmd, s.done, s.gone = cmd, done, gone
 	if err := s.await(ctx); err != nil {
 		_ = s.end(os.Kill)
 		return fmt.Errorf("starting %s on %s: %w; the end of %s:\n%s", s.part.name, s.Addr, err, s.logName(), s.tail())
@@ -174,7 +191,9 @@ func (s *Server) Stop() error {
 	return s.end(s.part.stop)
 }
 
-// Kill ends the program as kill -9 does and waits until it has ended.
+// Kill ends the program as kill -9 does and waits until it has ended, and what
+// it has started: a process of PostgreSQL may answer a last query before it
+// notices.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,30 +212,18 @@ func (s *Server) end(sig os.Signal) error {
 	defer timer.Stop()
 	select {
 	case <-s.done:
-		s.cmd = nil
-		return s.closed(timer.C)
 	case <-timer.C:
+		_ = s.cmd.Process.Kill() // an error means that it has just ended
+		<-s.done
+		s.cmd = nil
+		return fmt.Errorf("stopping %s: killed, it did not end within %v", s.part.name, StopTimeout)
 	}
-	_ = s.cmd.Process.Kill() // an error means that it has just ended
-	<-s.done
 	s.cmd = nil
-	return fmt.Errorf("stopping %s: killed, it did not end within %v", s.part.name, StopTimeout)
-}
-
-// closed waits until nobody listens any more: what PostgreSQL has forked ends a
-// moment after it.
-func (s *Server) closed(late <-chan time.Time) error {
-	for {
-		conn, err := net.DialTimeout("tcp", s.Addr, probeTimeout)
-		if err != nil {
-			return nil
-		}
-		conn.Close()
-		select {
-		case <-late:
-			return fmt.Errorf("stopping %s: it has ended, and %s still answers", s.part.name, s.Addr)
-		case <-time.After(probePause):
-		}
+	select {
+	case <-s.gone:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("stopping %s: it has ended, and what it has started did not within %v", s.part.name, StopTimeout)
 	}
 }
 
