@@ -57,6 +57,7 @@
 package bolt
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -323,7 +324,9 @@ type tx struct {
 	bolt    *bbolt.Tx
 	buckets [buckets]*bbolt.Bucket // those that were used
 	err     error                  // the first there was; nothing of the transaction counts then
+	cursors [buckets]*bbolt.Cursor // those that were used
 	rows    *changes               // of indexes, that the buckets do not have; nil where indexes are not read
+	asked   number                 // what bucket "command" does not have of the command that is looked for; 0: nothing
 	// Of a transaction that writes:
 	pending *pending
 	changed int    // changes that are pending now
@@ -345,7 +348,17 @@ func (t *tx) bucket(b bucket) *bbolt.Bucket {
 	return t.buckets[b]
 }
 
-func (t *tx) get(b bucket, key []byte) []byte { return t.bucket(b).Get(key) }
+func (t *tx) get(b bucket, key []byte) []byte {
+	c := t.cursors[b]
+	if c == nil { // bolt would make one each time
+		c = t.bucket(b).Cursor()
+		t.cursors[b] = c
+	}
+	if found, value := c.Seek(key); bytes.Equal(found, key) {
+		return value
+	}
+	return nil
+}
 
 // put keeps value until the transaction ends.
 func (t *tx) put(b bucket, key, value []byte) {
@@ -444,20 +457,20 @@ func (s *Store) view(ctx context.Context, f func(t *tx) error) error {
 	return known(s.db.View(func(t *bbolt.Tx) error { return f(&tx{bolt: t}) }))
 }
 
-// viewIndexes is view for who reads indexes. It waits for a transaction that
-// changes them.
-func (s *Store) viewIndexes(ctx context.Context, f func(t *tx) error) error {
+// viewIndexes is view for who reads indexes, of index command that of one id
+// alone. It waits for a transaction that changes them.
+func (s *Store) viewIndexes(ctx context.Context, id exchange.CommandID, f func(t *tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t, err := s.beginRead()
+	t, err := s.beginRead(id)
 	if err != nil {
 		return known(err)
 	}
 	return errors.Join(f(t), t.bolt.Rollback())
 }
 
-func (s *Store) beginRead() (*tx, error) {
+func (s *Store) beginRead(id exchange.CommandID) (*tx, error) {
 	s.pending.mu.Lock()
 	defer s.pending.mu.Unlock()
 	if s.pending.failed != nil {
@@ -467,7 +480,7 @@ func (s *Store) beginRead() (*tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tx{bolt: t, rows: s.pending.rows.Copy()}, nil
+	return &tx{bolt: t, rows: s.pending.rows.Copy(), asked: s.pending.commands.number(id)}, nil
 }
 
 // known gives bolt's error of a closed file its name here.

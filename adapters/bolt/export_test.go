@@ -5,6 +5,9 @@ package bolt
 // not of what survives a power failure lose nothing by it.
 func (s *Store) Unsynced() { s.db.NoSync = true }
 
+// BucketCommand is how changes name index command.
+const BucketCommand = byte(bucketCommand)
+
 // Bounds of rows.
 const (
 	RowBytes = rowBytes

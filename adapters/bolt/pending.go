@@ -3,12 +3,15 @@ package bolt
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/tidwall/btree"
 	"go.etcd.io/bbolt"
 
+	"github.com/castlecloud/exchange"
 	"github.com/castlecloud/exchange/adapters/internal/rows"
 	"github.com/castlecloud/exchange/pipeline"
 )
@@ -44,23 +47,54 @@ type change struct {
 // changes are the latest by bucket and key.
 type changes = btree.Map[string, change]
 
+// commands are rows of index command. They are read by whole keys alone and
+// never change, and most of what is looked for in indexes is there: so they are
+// in a table of hashes. It is cut by the first byte of the id, so that a round
+// need not sort it whole.
+type commands struct {
+	parts [1 << 8]map[exchange.CommandID]number
+	n     int
+}
+
+// number returns the number of the order of a command, 0 when it is not there.
+func (c *commands) number(id exchange.CommandID) number { return c.parts[id[0]][id] }
+
+func (c *commands) add(id exchange.CommandID, n number) {
+	part := c.parts[id[0]]
+	if part == nil {
+		part = map[exchange.CommandID]number{}
+		c.parts[id[0]] = part
+	}
+	before := len(part)
+	part[id] = n
+	c.n += len(part) - before
+}
+
+func (c *commands) remove(id exchange.CommandID) {
+	delete(c.parts[id[0]], id)
+	c.n--
+}
+
 // pending is what the indexes do not have yet.
 type pending struct {
 	most int // rows
 
 	// mu is held from a group's first change until it is committed, and while a
 	// reader begins: so readers find in rows what the file they read lacks.
-	mu     sync.Mutex
-	rows   changes
-	failed error // of a commit: rows may have what the file has not
+	mu       sync.Mutex
+	rows     changes  // of all indexes but command
+	commands commands // of index command
+	failed   error    // of a commit: rows may have what the file has not
 
 	// The rest belongs to who writes.
-	next    string // the first row that the round has not moved
-	round   uint64 // the round will have moved all rows of bucket "changes" up to it
-	moved   uint64 // all up to it have been moved
-	removed uint64 // all up to it are gone from the file
-	last    uint64 // the last one there is
-	bytes   int    // in those that are there
+	part    int                  // the first of commands that the round has not begun with
+	ids     []exchange.CommandID // of the one before, those that the round has not moved
+	next    string               // the first of rows that the round has not moved
+	round   uint64               // the round will have moved all rows of bucket "changes" up to it
+	moved   uint64               // all up to it have been moved
+	removed uint64               // all up to it are gone from the file
+	last    uint64               // the last one there is
+	bytes   int                  // in those that are there
 }
 
 // rowKey returns the key of an index's row in changes.
@@ -91,24 +125,52 @@ func (t *tx) number(index bucket, key []byte) (number, bool, error) {
 	return n, true, err
 }
 
+// command returns the number of the order of a command.
+func (t *tx) command(id exchange.CommandID) (number, bool, error) {
+	n := t.asked
+	if t.pending != nil {
+		n = t.pending.commands.number(id)
+	}
+	if n != 0 {
+		return n, true, nil
+	}
+	value := t.get(bucketCommand, id[:])
+	if value == nil {
+		return 0, false, nil
+	}
+	n, err := readNumber(value)
+	return n, true, err
+}
+
 // order returns the order of a number.
 func (t *tx) order(n number) (pipeline.OrderRecord, error) {
 	return decodeOrder(t.get(bucketOrders, numberKey(n)))
 }
 
-// set changes a row, and remove removes one, in time.
+// setCommand, set and remove change indexes in time: the first adds a command
+// that is not there, the second changes a row, the third removes one.
+func (t *tx) setCommand(id exchange.CommandID, n number) {
+	t.logChange(rowKey(bucketCommand, id[:]), change{value: string(numberKey(n))})
+	t.pending.commands.add(id, n)
+}
+
 func (t *tx) set(b bucket, key, value []byte) { t.change(b, key, change{value: string(value)}) }
 func (t *tx) remove(b bucket, key []byte)     { t.change(b, key, change{gone: true}) }
 
 func (t *tx) change(b bucket, key []byte, c change) {
+	row := rowKey(b, key)
+	t.logChange(row, c)
+	t.rows.Set(row, c)
+}
+
+// logChange is called before a change is made.
+func (t *tx) logChange(row string, c change) {
 	if t.changed == 0 {
 		t.pending.mu.Lock()
 	}
 	t.changed++
-	row := rowKey(b, key)
 	t.log = rows.String(t.log, row)
 	t.log = rows.String(rows.Bool(t.log, c.gone), c.value)
-	t.rows.Set(row, c)
 	if len(t.log) >= logRow {
 		t.flushLog()
 	}
@@ -123,18 +185,20 @@ func (t *tx) flushLog() {
 	t.log = nil // the bucket has it until the end
 }
 
+func (p *pending) len() int { return p.rows.Len() + p.commands.n }
+
 // write writes the changes of a group, and moves others to where they belong.
 func (p *pending) write(t *tx) {
 	if len(t.log) > 0 {
 		t.flushLog()
 	}
-	left := p.rows.Len() - p.most
+	left := p.len() - p.most
 	if p.bytes > p.most*logBytes {
 		left = max(left, t.changed)
 	}
 	// After opening a file there may be more than there should be: twice as many
 	// as have come are moved until that is over.
-	for left = min(left, 2*t.changed, p.rows.Len()); left > 0; {
+	for left = min(left, 2*t.changed, p.len()); left > 0; {
 		left -= p.move(t, left)
 	}
 	for n := 2 * t.logged; n > 0 && p.removed < p.moved; n-- {
@@ -148,6 +212,10 @@ func (p *pending) write(t *tx) {
 // move moves the next n rows, or those up to the end of the round, and returns
 // how many these were.
 func (p *pending) move(t *tx, n int) int {
+	moved := p.moveCommands(t, n)
+	if n -= moved; n == 0 {
+		return moved
+	}
 	type row struct {
 		key string
 		change
@@ -170,9 +238,31 @@ func (p *pending) move(t *tx, n int) int {
 		}
 	}
 	if !more { // the round is over; the next one begins with all that has come
-		p.next, p.moved, p.round = "", p.round, p.last
+		p.part, p.next, p.moved, p.round = 0, "", p.round, p.last
 	}
-	return len(stretch)
+	return moved + len(stretch)
+}
+
+// moveCommands moves the next n rows of index command, with which a round
+// begins, or those that are left of it, and returns how many these were.
+func (p *pending) moveCommands(t *tx, n int) int {
+	moved := 0
+	for moved < n {
+		if len(p.ids) == 0 {
+			if p.part == len(p.commands.parts) {
+				break
+			}
+			p.ids = slices.SortedFunc(maps.Keys(p.commands.parts[p.part]), func(a, b exchange.CommandID) int { return bytes.Compare(a[:], b[:]) })
+			p.part++
+			continue
+		}
+		id := &p.ids[0]
+		t.put(bucketCommand, id[:], numberKey(p.commands.number(*id)))
+		p.commands.remove(*id)
+		p.ids = p.ids[1:]
+		moved++
+	}
+	return moved
 }
 
 // load reads what the indexes of a file do not have.
@@ -200,7 +290,15 @@ func (p *pending) load(t *tx) error {
 			if row == "" || !bucket(row[0]).deferred() {
 				return fmt.Errorf("%w: row %d", rows.ErrDamaged, n)
 			}
-			p.rows.Set(row, c)
+			if bucket(row[0]) != bucketCommand {
+				p.rows.Set(row, c)
+				continue
+			}
+			order, err := readNumber([]byte(c.value))
+			if len(row) != 1+len(exchange.CommandID{}) || c.gone || order == 0 || err != nil {
+				return fmt.Errorf("%w: row %d", rows.ErrDamaged, n)
+			}
+			p.commands.add(exchange.CommandID([]byte(row[1:])), order)
 		}
 	})
 	p.round, p.moved = p.last, p.removed

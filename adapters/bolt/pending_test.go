@@ -124,12 +124,26 @@ func TestDamagedChanges(t *testing.T) {
 	}
 	var second []byte
 	edit(func(b *bbolt.Bucket) error { second = append(second, b.Get(key(2))...); return nil })
+	// A change of index command: bytes of the id, whether it is gone, bytes of
+	// the number and their last.
+	command := func(id, gone, size int, last byte) []byte {
+		row := append([]byte{byte(1 + id), bolt.BucketCommand}, make([]byte, id)...)
+		row = append(append(row, byte(gone), byte(size)), make([]byte, size)...)
+		if size > 0 {
+			row[len(row)-1] = last
+		}
+		return row
+	}
 	for name, value := range map[string][]byte{
 		"missing":           nil,
 		"cut":               second[:len(second)-1],
 		"longer":            append(second[:len(second):len(second)], 0xff),
 		"no row's name":     {0, 0, 0},
 		"a bucket of items": append([]byte{2, 2, 'x'}, 0, 0),
+		"a command's id":    command(15, 0, 8, 1),
+		"a command gone":    command(16, 1, 0, 0),
+		"a short number":    command(16, 0, 7, 1),
+		"order 0":           command(16, 0, 8, 0),
 	} {
 		edit(func(b *bbolt.Bucket) error {
 			if value == nil {
@@ -141,6 +155,8 @@ func TestDamagedChanges(t *testing.T) {
 		require.ErrorIs(t, err, rows.ErrDamaged, name)
 		require.ErrorContains(t, err, "reading changes of indexes", name)
 	}
+	edit(func(b *bbolt.Bucket) error { return b.Put(key(2), command(16, 0, 8, 1)) }) // but for those nothing is wrong with it
+	require.NoError(t, open(t, path).Close())
 	edit(func(b *bbolt.Bucket) error { return b.Put(key(2), second) })
 	_, err := open(t, path).TradeStore().OrderByCommand(t.Context(), id(2))
 	require.NoError(t, err)

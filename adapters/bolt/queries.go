@@ -94,10 +94,10 @@ func (s tradeStore) Recorded(ctx context.Context, inst exchange.InstrumentID) (p
 	return pos, nil
 }
 
-// order reads an order through an index.
-func (s tradeStore) order(ctx context.Context, index bucket, key []byte) (o pipeline.OrderRecord, err error) {
-	err = s.viewIndexes(ctx, func(t *tx) error {
-		n, found, err := t.number(index, key)
+// order reads the order whose number find finds, with what viewIndexes gives.
+func (s tradeStore) order(ctx context.Context, id exchange.CommandID, find func(t *tx) (number, bool, error)) (o pipeline.OrderRecord, err error) {
+	err = s.viewIndexes(ctx, id, func(t *tx) error {
+		n, found, err := find(t)
 		if err == nil && !found {
 			err = pipeline.ErrNotFound
 		}
@@ -111,7 +111,7 @@ func (s tradeStore) order(ctx context.Context, index bucket, key []byte) (o pipe
 
 // OrderByCommand implements pipeline.TradeStore.
 func (s tradeStore) OrderByCommand(ctx context.Context, id exchange.CommandID) (pipeline.OrderRecord, error) {
-	o, err := s.order(ctx, bucketCommand, id[:])
+	o, err := s.order(ctx, id, func(t *tx) (number, bool, error) { return t.command(id) })
 	if err != nil {
 		return o, fmt.Errorf("order of command %x: %w", id, err)
 	}
@@ -120,7 +120,7 @@ func (s tradeStore) OrderByCommand(ctx context.Context, id exchange.CommandID) (
 
 // OrderByID implements pipeline.TradeStore.
 func (s tradeStore) OrderByID(ctx context.Context, inst exchange.InstrumentID, id exchange.OrderID) (pipeline.OrderRecord, error) {
-	o, err := s.order(ctx, bucketOrder, orderKey(inst, id))
+	o, err := s.order(ctx, exchange.CommandID{}, func(t *tx) (number, bool, error) { return t.number(bucketOrder, orderKey(inst, id)) })
 	if err != nil {
 		return o, fmt.Errorf("order %d of instrument %d: %w", id, inst, err)
 	}
@@ -129,7 +129,7 @@ func (s tradeStore) OrderByID(ctx context.Context, inst exchange.InstrumentID, i
 
 // OrderByClientID implements pipeline.TradeStore.
 func (s tradeStore) OrderByClientID(ctx context.Context, acct exchange.AccountID, clientID string) (pipeline.OrderRecord, error) {
-	o, err := s.order(ctx, bucketClient, clientKey(acct, clientID))
+	o, err := s.order(ctx, exchange.CommandID{}, func(t *tx) (number, bool, error) { return t.number(bucketClient, clientKey(acct, clientID)) })
 	if err != nil {
 		return o, fmt.Errorf("order by its client's id: %w", err)
 	}
@@ -145,7 +145,7 @@ func (s tradeStore) Orders(ctx context.Context, q pipeline.OrderQuery) (out []pi
 	if q.LiveOnly {
 		index = bucketLive
 	}
-	err = s.viewIndexes(ctx, func(t *tx) error {
+	err = s.viewIndexes(ctx, exchange.CommandID{}, func(t *tx) error {
 		var sources []*source
 		for _, inst := range t.parts(index, q.Account, q.Instrument) {
 			prefix := partKey(q.Account, inst)
@@ -206,7 +206,7 @@ func (s tradeStore) Fills(ctx context.Context, q pipeline.FillQuery) (out []pipe
 	if err := checkLimit(q.Limit); err != nil {
 		return nil, fmt.Errorf("fills: %w", err)
 	}
-	err = s.viewIndexes(ctx, func(t *tx) error {
+	err = s.viewIndexes(ctx, exchange.CommandID{}, func(t *tx) error {
 		var sources []*source
 		for _, inst := range t.parts(bucketFills, q.Account, q.Instrument) {
 			prefix := partKey(q.Account, inst)

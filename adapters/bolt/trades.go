@@ -288,7 +288,7 @@ func (t *tx) recordOrders(orders []pipeline.OrderRecord, values [][]byte) error 
 }
 
 func (t *tx) recordOrder(o *pipeline.OrderRecord, value []byte, last *number) error {
-	n, known, err := t.number(bucketCommand, o.CommandID[:])
+	n, known, err := t.command(o.CommandID)
 	if err != nil {
 		return err
 	}
@@ -308,7 +308,7 @@ func (t *tx) recordOrder(o *pipeline.OrderRecord, value []byte, last *number) er
 	} else {
 		*last++
 		n = *last
-		t.set(bucketCommand, o.CommandID[:], numberKey(n))
+		t.setCommand(o.CommandID, n)
 	}
 	key, page := numberKey(n), pageKey(o)
 	t.put(bucketOrders, key, value)
