@@ -205,7 +205,7 @@ func TestAppendWithoutTheToken(t *testing.T) {
 			return body
 		}
 		tries++
-		return regexp.MustCompile(`"ClientRequestToken":"[^"]*"`).ReplaceAll(body, fmt.Appendf(nil, `"ClientRequestToken":"try-%d"`, tries))
+		return regexp.MustCompile(`"ClientRequestToken":"[^"]*"`).ReplaceAll(body, fmt.Appendf(nil, `"ClientRequestToken":"%s-%d"`, table, tries))
 	}
 	w.set("TransactWriteItems", 1, lost)
 	it := follow(pipeline.Head{}, []byte("mine"))
