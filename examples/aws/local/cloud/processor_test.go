@@ -69,9 +69,12 @@ func processorTable(before, after map[string]time.Duration, n int) string {
 	var sum time.Duration
 	for _, name := range slices.SortedFunc(maps.Keys(after), func(a, b string) int { return int(after[b] - after[a]) }) {
 		sum += after[name]
-		fmt.Fprintf(w, "%s\t%s\t\n", name, millis(after[name]/time.Duration(n)))
+		fmt.Fprintf(w, "%s\t%.2f\t\n", name, perOrder(after[name], n))
 	}
-	fmt.Fprintf(w, "all\t%s\t\n", millis(sum/time.Duration(n)))
+	fmt.Fprintf(w, "all\t%.2f\t\n", perOrder(sum, n))
 	_ = w.Flush()
 	return b.String()
 }
+
+// perOrder is in ms.
+func perOrder(d time.Duration, n int) float64 { return d.Seconds() * 1000 / float64(n) }
