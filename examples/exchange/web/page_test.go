@@ -26,7 +26,7 @@ import (
 
 // patience is how long a condition on a page may take to come true. It is
 // never waited for when all is well.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // browserNames are what a Chromium or Chrome is called, the Makefile's list.
 var browserNames = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}

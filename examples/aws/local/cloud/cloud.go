@@ -41,7 +41,7 @@ const (
 	DefaultDemoAccounts = 10
 	MaxDemoAccounts     = 100
 	DefaultSweepEvery   = 5 * time.Second // EventBridge Scheduler's least is a minute
-	startTimeout        = time.Minute
+	startTimeout        = 2 * time.Minute
 	stopTimeout         = 15 * time.Second
 )
 

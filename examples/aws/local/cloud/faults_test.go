@@ -33,7 +33,7 @@ var (
 )
 
 // patience bounds every wait for what must come.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // chaos decides what goes wrong, and counts it. The seed decides the order of
 // its decisions; which call meets which is the schedulers'.

@@ -104,8 +104,8 @@ func (r *resident) drain() time.Duration {
 	r.signal(syscall.SIGTERM)
 	select {
 	case <-r.ended:
-	case <-time.After(60 * time.Second):
-		r.t.Fatalf("%s has not ended 60 s after SIGTERM; log: %s", r.name, r.log)
+	case <-time.After(patience):
+		r.t.Fatalf("%s has not ended %v after SIGTERM; log: %s", r.name, patience, r.log)
 	}
 	require.NoError(r.t, r.err, "%s; log: %s", r.name, r.log)
 	return time.Since(begin)
