@@ -431,6 +431,9 @@ func (s *Server) plan(operation string, w *write) (p planned, err error) {
 			p.new = maps.Clone(p.key)
 		}
 		if err := update(w.UpdateExpression, p.new, &w.names); err != nil {
+			if !met && errors.Is(err, errOperand) { // which is found out when it is changed
+				return p, errCondition
+			}
 			return p, err
 		}
 		for name, v := range p.key {

@@ -19,10 +19,13 @@ type item = map[string]value
 // maxDigits is how many a number may have.
 const maxDigits = 38
 
+// errOperand says that an item has another type where an update needs a number.
+var errOperand = refused("ValidationException", "an operand is no number")
+
 // whole reads a number. DynamoDB has decimals; this has whole ones.
 func whole(v value) (*big.Int, error) {
 	if v.N == nil {
-		return nil, invalid("an operand is no number")
+		return nil, errOperand
 	}
 	n, ok := new(big.Int).SetString(*v.N, 10)
 	if !ok || len(strings.TrimPrefix(*v.N, "-")) > maxDigits {
